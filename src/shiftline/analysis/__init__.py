@@ -1,0 +1,25 @@
+"""Statistics of robustness on tidy tables. Never imports torch.
+
+A tidy table has one row per model and distribution, with the columns ``model``, ``group``, ``distribution``, ``value``
+(accuracy, a fraction) and where known ``n`` (number of examples), ``alpha``, ``epoch``, ``recipe`` and ``key``.
+"""
+
+from shiftline.analysis.alphas import AlphaChoice, alpha_curve, choose_alpha
+from shiftline.analysis.axes import SCALES
+from shiftline.analysis.baseline import BaselineFit, fit_baseline
+from shiftline.analysis.intervals import clopper_pearson, mean_interval
+from shiftline.analysis.robustness import effective_robustness, group_means, relative_robustness
+
+__all__ = [
+    "SCALES",
+    "AlphaChoice",
+    "BaselineFit",
+    "alpha_curve",
+    "choose_alpha",
+    "clopper_pearson",
+    "effective_robustness",
+    "fit_baseline",
+    "group_means",
+    "mean_interval",
+    "relative_robustness",
+]

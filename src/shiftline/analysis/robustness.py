@@ -1,0 +1,194 @@
+"""Effective and relative robustness, per model and averaged over shifts and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from shiftline.analysis.axes import Floats, Scale, inside, scale_named
+from shiftline.analysis.baseline import BaselineFit, fit_baseline
+from shiftline.analysis.intervals import difference_interval, mean_interval
+from shiftline.analysis.tables import AVERAGE, REFERENCE, check_table, panel, shifts_of
+from shiftline.errors import AnalysisError
+
+COLUMNS = (
+    "shift", "model", "group", "key", "reference", "shifted", "predicted", "effective_robustness", "low", "high", "scale",
+    "r2", "n_baseline", "extrapolated",
+)  # fmt: skip
+
+
+def effective_robustness(
+    table: pd.DataFrame,
+    *,
+    baseline: str,
+    shifts: Sequence[str] | None = None,
+    reference: str = REFERENCE,
+    scale: str = "probit",
+    extremes: str = "clip",
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Accuracy under shift minus what the baseline fit predicts at the model's reference accuracy.
+
+    ``ER(f) = acc_shift(f) - beta(acc_ref(f))``. The interval adds, on the transformed scale, the variance of the line at
+    the model and the binomial variances of the model's two accuracies (delta method; left out where `n` is unknown); its
+    half-width is ``t_{n-2}`` times the root of the sum, and its ends are mapped back through g^-1. Images that two models
+    share are not taken into account: compare models with a paired test instead.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Tidy: see `shiftline.analysis`.
+    baseline : str
+        The group that fixes the line.
+    shifts : sequence of str, optional
+        All shifts of the table unless given.
+
+    Returns
+    -------
+    DataFrame
+        One row per shift and model, columns `COLUMNS`; fractions. With several shifts, rows of the shift "average" hold
+        the averages of the per-shift values (of the interval's ends too: its width is that of fully correlated lines).
+
+    Raises
+    ------
+    AnalysisError
+        There is no shift, no such group, or no line can be fitted.
+    """
+    table = check_table(table, "group")
+    chosen = shifts_of(table, shifts)
+    fits = {
+        shift: fit_baseline(table, shift=shift, baseline=baseline, reference=reference, scale=scale, extremes=extremes)
+        for shift in chosen
+    }
+    rows = pd.concat(
+        [_rows(panel(table, shift, reference=reference), fit, extremes, level) for shift, fit in fits.items()]
+    )
+    if len(chosen) > 1:
+        rows = pd.concat([rows, _averages(rows, len(chosen))])
+    return rows[list(COLUMNS)].reset_index(drop=True)
+
+
+def _rows(joined: pd.DataFrame, fit: BaselineFit, extremes: str, level: float) -> pd.DataFrame:
+    g = scale_named(fit.scale)
+    joined = joined.dropna(subset=["reference", "shifted"])
+    x, _ = inside(joined["reference"], joined["n_reference"], g, extremes=extremes)
+    y, _ = inside(joined["shifted"], joined["n_shifted"], g, extremes=extremes)
+    middle = fit.line(x)
+    variance = (
+        fit.line_variance(x)
+        + fit.slope**2 * _binomial_variance(x, joined["n_reference"].to_numpy(float), g)
+        + _binomial_variance(y, joined["n_shifted"].to_numpy(float), g)
+    )
+    half = stats.t.ppf((1 + level) / 2, fit.n - 2) * np.sqrt(variance)
+    shifted = joined["shifted"].to_numpy(float)
+    return pd.DataFrame(
+        {
+            "shift": fit.shift,
+            "model": joined.index,
+            "group": joined["group"].to_numpy(),
+            "key": joined["key"].to_numpy() if "key" in joined.columns else None,
+            "reference": joined["reference"].to_numpy(float),
+            "shifted": shifted,
+            "predicted": g.inverse(middle),
+            "effective_robustness": shifted - g.inverse(middle),
+            "low": shifted - g.inverse(middle + half),
+            "high": shifted - g.inverse(middle - half),
+            "scale": fit.scale,
+            "r2": fit.r2,
+            "n_baseline": fit.n,
+            "extrapolated": fit.extrapolates(joined["reference"]),
+        }
+    )
+
+
+def _binomial_variance(p: Floats, n: Floats, g: Scale) -> Floats:
+    """Variance of g(accuracy) from the finite number of images; 0 where the number is unknown."""
+    with np.errstate(invalid="ignore"):
+        variance = p * (1 - p) / n * g.slope(p) ** 2
+    return np.where(np.isfinite(n), variance, 0.0)
+
+
+def _averages(rows: pd.DataFrame, shifts: int) -> pd.DataFrame:
+    """Average per-shift values; a model that lacks a shift has no average, rather than one over other shifts."""
+    numbers = ["reference", "shifted", "predicted", "effective_robustness", "low", "high", "r2"]
+    grouped = rows.groupby("model", sort=False)
+    means = grouped[numbers].mean()
+    first = grouped[["group", "scale", "n_baseline"]].first()
+    # An average is traced to all the values it was taken over.
+    first["key"] = grouped["key"].agg(lambda keys: " ".join(map(str, keys)))
+    flags = grouped["extrapolated"].any()
+    complete = grouped["shift"].nunique() == shifts
+    result = pd.concat([means, first, flags], axis=1)[complete]
+    return result.reset_index().assign(shift=AVERAGE)
+
+
+def relative_robustness(
+    table: pd.DataFrame, *, before: str, shifts: Sequence[str] | None = None, level: float = 0.95
+) -> pd.DataFrame:
+    """Accuracy under shift minus that of the model before the intervention: ``RR(f', f) = acc(f') - acc(f)``.
+
+    Parameters
+    ----------
+    before : str
+        A value of the column `model`.
+
+    Returns
+    -------
+    DataFrame
+        shift, model, group, relative_robustness, low, high (fractions; Newcombe's interval, NaN where `n` is unknown).
+
+    Raises
+    ------
+    AnalysisError
+        There is no such model, or it lacks a shift.
+    """
+    table = check_table(table)
+    models = list(dict.fromkeys(table["model"]))
+    if before not in models:
+        raise AnalysisError(f"there is no model {before!r} to compare with: there are {', '.join(map(repr, models))}.")
+    rows = []
+    for shift in shifts_of(table, shifts):
+        part = table[table["distribution"] == shift].set_index("model")
+        if before not in part.index:
+            raise AnalysisError(f"{before!r} has no value on {shift!r}: evaluate it there first.")
+        base = part.loc[before]
+        for model, row in part.iterrows():
+            low = high = np.nan
+            if np.isfinite(row["n"]) and np.isfinite(base["n"]):
+                counts = [round(r["value"] * r["n"]) for r in (row, base)]
+                low, high = difference_interval(counts[0], int(row["n"]), counts[1], int(base["n"]), level=level)
+            rows.append(
+                {
+                    "shift": shift, "model": model, "group": row.get("group"),
+                    "relative_robustness": row["value"] - base["value"], "low": low, "high": high,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def group_means(robustness: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
+    """Average effective robustness over the models of each group, with a t-interval over them (replicates: over seeds).
+
+    Parameters
+    ----------
+    robustness : DataFrame
+        From `effective_robustness`.
+
+    Returns
+    -------
+    DataFrame
+        shift, group, effective_robustness, low, high (NaN ends for one model), models, extrapolated (any of them).
+    """
+    rows = []
+    for (shift, group), part in robustness.groupby(["shift", "group"], sort=False):
+        mean = mean_interval(part["effective_robustness"], level=level)
+        rows.append(
+            {
+                "shift": shift, "group": group, "effective_robustness": mean.mean, "low": mean.low, "high": mean.high,
+                "models": mean.n, "extrapolated": bool(part["extrapolated"].any()),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)

@@ -1,0 +1,90 @@
+"""From tidy tables to the numbers of one panel: joins are by model, and a missing cell is an error or a visible gap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from shiftline.errors import AnalysisError
+
+REFERENCE = "reference"
+VALIDATION = "reference val"
+AVERAGE = "average"
+NOT_SHIFTS = (REFERENCE, VALIDATION)
+
+
+def check_table(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Return the table with a column `n`, NaN where it has none.
+
+    Raises
+    ------
+    AnalysisError
+        A column is missing, or a model has two values for one distribution.
+    """
+    for column in ("model", "distribution", "value", *columns):
+        if column not in table.columns:
+            raise AnalysisError(f"the table has no column {column!r}: it has {', '.join(map(str, table.columns))}.")
+    if "metric" in table.columns and table["metric"].nunique() > 1:
+        raise AnalysisError(f"the table mixes the metrics {', '.join(sorted(table['metric'].unique()))}: keep one.")
+    twice = table.duplicated(["model", "distribution"])
+    if twice.any():
+        row = table[twice].iloc[0]
+        raise AnalysisError(
+            f"{row['model']!r} has two values on {row['distribution']!r}: expected one row per model and distribution."
+        )
+    return table if "n" in table.columns else table.assign(n=np.nan)
+
+
+def shifts_of(table: pd.DataFrame, shifts: Sequence[str] | None) -> list[str]:
+    """Return the shifts to look at, all of the table's unless some are named.
+
+    Raises
+    ------
+    AnalysisError
+        There are none, or one that is named is not in the table.
+    """
+    present = [d for d in dict.fromkeys(table["distribution"]) if d not in NOT_SHIFTS]
+    if not present:
+        raise AnalysisError(
+            "effective robustness needs a shifted distribution, the table has only "
+            f"{', '.join(map(repr, dict.fromkeys(table['distribution'])))}. Declare shifts = {{name: distribution}}."
+        )
+    for shift in shifts or ():
+        if shift not in present:
+            raise AnalysisError(f"there is no shift {shift!r}: there are {', '.join(map(repr, present))}.")
+    return list(shifts or present)
+
+
+def panel(table: pd.DataFrame, shift: str, *, reference: str = REFERENCE) -> pd.DataFrame:
+    """Join reference and shifted accuracy by model.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by model, in the table's order: reference, shifted (fractions, NaN where missing), n_reference,
+        n_shifted, key (of the shifted value), and the table's other per-model columns.
+    """
+    per_model = [c for c in ("group", "recipe", "seed", "epoch", "alpha") if c in table.columns]
+    x = table[table["distribution"] == reference].set_index("model")
+    y = table[table["distribution"] == shift].set_index("model")
+    if x.empty:
+        raise AnalysisError(
+            f"the table has no rows for {reference!r}: it has {', '.join(map(repr, dict.fromkeys(table['distribution'])))}."
+        )
+    order = list(dict.fromkeys(table["model"]))
+    joined = pd.DataFrame(
+        {
+            "reference": x["value"].reindex(order),
+            "shifted": y["value"].reindex(order),
+            "n_reference": x["n"].reindex(order),
+            "n_shifted": y["n"].reindex(order),
+        }
+    )
+    if "key" in table.columns:
+        joined["key"] = y["key"].reindex(order)
+    first = table.drop_duplicates("model").set_index("model")
+    for column in per_model:
+        joined[column] = first[column].reindex(order)
+    return joined

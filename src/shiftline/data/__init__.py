@@ -1,0 +1,1 @@
+"""Data: written splits, readers, shifts of pixels, loaders."""

@@ -1,0 +1,90 @@
+"""The sidecar of a .beton file: what it holds, from what, and its fingerprint. JSON, so that planning needs no more.
+
+Per-example metadata (source digest, group, path) lie in a Parquet file beside it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shiftline.declare.distributions import Split
+from shiftline.errors import DataError
+from shiftline.plan.records import SplitRecord
+from shiftline.store.files import read_json, sha256_of
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """The description of a written split; `record` is the part that planning reads."""
+
+    split: Split
+    beton: Path
+    record: SplitRecord
+    recipe: Mapping[str, Any]
+    file: Mapping[str, Any]
+
+
+class DataFolder:
+    """The folder of written splits: ``<root>/<dataset>/<split>.beton``, ``.json`` and ``.parquet``."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+
+    def beton(self, split: Split) -> Path:
+        return self.root / split.dataset / f"{split.split}.beton"
+
+    def sidecar(self, split: Split) -> Path:
+        return self.beton(split).with_suffix(".json")
+
+    def metadata(self, split: Split) -> Path:
+        return self.beton(split).with_suffix(".parquet")
+
+    def has(self, split: Split) -> bool:
+        return self.sidecar(split).is_file()
+
+    def open(self, split: Split) -> Sidecar:
+        """Read the description of a split, and check that the file beside it is the one that was described.
+
+        The check compares size and time, and hashes the file anew where they differ.
+
+        Raises
+        ------
+        DataError
+            The split has not been written, or the file has changed since.
+        """
+        path, beton = self.sidecar(split), self.beton(split)
+        if not path.is_file():
+            raise DataError(self._missing(split))
+        document = read_json(path, what=f"the sidecar of {split}")
+        file = document["file"]
+        if not beton.is_file():
+            raise DataError(f"{split}: {beton} is missing, its description {path} is there. Restore it, or write it anew.")
+        state = beton.stat()
+        if state.st_size != file["size"] or (
+            state.st_mtime_ns != file["mtime_ns"] and sha256_of(beton) != file["sha256"]
+        ):
+            raise DataError(
+                f"{split}: fingerprint {document['fingerprint'][:12]}... was recorded for a file of {file['size']} bytes "
+                f"with sha256 {file['sha256'][:12]}..., the file has {state.st_size} bytes and sha256 "
+                f"{sha256_of(beton)[:12]}... ({beton}). Results computed from the former do not describe this file. "
+                f"Restore it, or delete {beton.name} and {path.name} and write the split anew."
+            )
+        record = SplitRecord(
+            document["fingerprint"], document["count"], tuple(document["classes"]), tuple(document["class_counts"])
+        )
+        return Sidecar(split, beton, record, document["recipe"], file)
+
+    def _missing(self, split: Split) -> str:
+        folder = self.root / split.dataset
+        written = sorted(path.stem for path in folder.glob("*.json"))
+        there = f"there are the splits {', '.join(written)}" if written else "no split of it has been written"
+        return (
+            f"{split} is not in the data folder: expected {self.beton(split)}; {there}. Write it first: "
+            f"shiftline data write {split.dataset} {split.split} --images FOLDER (one sub-folder per class)."
+        )

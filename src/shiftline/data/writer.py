@@ -1,0 +1,314 @@
+"""The one writer of .beton files: temporary file, checked structure, fingerprint, sidecar, one rename.
+
+The file is written by one thread in id order, so that its bytes do not depend on the number of workers; reading,
+decoding and encoding happen in `workers` threads ahead of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shiftline.data import beton
+from shiftline.data.sidecar import SCHEMA, DataFolder, Sidecar
+from shiftline.declare.distributions import Split
+from shiftline.errors import DataError
+from shiftline.store.files import disk_errors, sha256_of, sync, temporary_beside, write_json
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image to be written.
+
+    Attributes
+    ----------
+    source : Path or ndarray of uint8, shape (H, W, 3)
+        An image file, or pixels.
+    label : int
+    group, path : str
+        Metadata, kept in the Parquet file.
+    """
+
+    source: Path | np.ndarray
+    label: int
+    group: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How images are stored.
+
+    Attributes
+    ----------
+    form : str
+        "original": JPEG files keep their own bytes, everything else is stored as raw pixels (lossless);
+        "raw": pixels; "jpeg": encoded anew.
+    short_side : int or None
+        Resize so that the shorter side has this many pixels (antialiased bicubic, PIL), where it is longer.
+    quality : int
+        Of "jpeg".
+    """
+
+    form: str = "original"
+    short_side: int | None = None
+    quality: int = 92
+
+    def __post_init__(self) -> None:
+        if self.form not in ("original", "raw", "jpeg"):
+            raise DataError(f"the encoding {self.form!r} does not exist: choose original, raw or jpeg.")
+        if self.form == "original" and self.short_side is not None:
+            raise DataError('form "original" keeps the bytes of a file and cannot resize: choose raw or jpeg.')
+        if not 1 <= self.quality <= 100:
+            raise DataError(f"the JPEG quality is {self.quality}: expected 1 to 100.")
+
+    def as_json(self) -> dict[str, Any]:
+        recipe: dict[str, Any] = {"form": self.form, "short_side": self.short_side}
+        return recipe | ({"quality": self.quality} if self.form == "jpeg" else {})
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    data: bytes
+    mode: int
+    height: int
+    width: int
+    source_sha256: bytes
+
+
+def write_split(
+    folder: DataFolder,
+    split: Split,
+    examples: Sequence[Example],
+    *,
+    classes: Sequence[str],
+    encoding: Encoding = Encoding(),
+    workers: int = 2,
+    page: int = beton.PAGE,
+    advance: Callable[[], None] = lambda: None,
+) -> Sidecar:
+    """Write a split: the .beton file, its sidecar and its metadata.
+
+    Parameters
+    ----------
+    examples : sequence of Example
+        In the source's canonical order: the position is the example id.
+    classes : sequence of str
+        Names in the order of the labels.
+    page : int
+        Page size in bytes, a power of two, at least as large as the largest image's data.
+    advance : callable
+        Called after every example (progress).
+
+    Raises
+    ------
+    DataError
+        No examples, a label outside the classes, or images that cannot be read (listed together).
+    """
+    examples = list(examples)
+    _check(split, examples, classes, page)
+    final = folder.beton(split)
+    with disk_errors(final.parent):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_beside(final)
+        try:
+            hashes = _write_beton(temporary, split, examples, encoding, workers, page, advance)
+            index = beton.read_index(temporary)
+            if len(index) != len(examples):
+                raise DataError(f"{split}: {len(examples)} examples were written, {len(index)} can be read.")
+            document = _describe(split, examples, classes, encoding, index, hashes)
+            # The time is set before the rename: the sidecar then describes the file that readers will see.
+            os.utime(temporary, ns=(0, 0))
+            document["file"] = {"sha256": sha256_of(temporary), "size": temporary.stat().st_size, "mtime_ns": 0}
+            _write_metadata(folder.metadata(split), examples, hashes)
+            temporary.replace(final)
+            write_json(folder.sidecar(split), document)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return folder.open(split)
+
+
+def _check(split: Split, examples: Sequence[Example], classes: Sequence[str], page: int) -> None:
+    if not examples:
+        raise DataError(f"{split} has no examples to write: check the folder that was given.")
+    if page < 1 << 21 or page >= 1 << 32 or page & (page - 1):
+        raise DataError(f"the page size is {page}: expected a power of two from {1 << 21} to {1 << 31}.")
+    if len(set(classes)) < len(classes):
+        raise DataError(f"{split}: a class name appears twice in {list(classes)}.")
+    for number, example in enumerate(examples):
+        if not 0 <= example.label < len(classes):
+            raise DataError(
+                f"{split}: example {number} ({example.path}) has the label {example.label}, expected 0 to "
+                f"{len(classes) - 1} for {len(classes)} classes."
+            )
+
+
+def _write_beton(
+    path: Path,
+    split: Split,
+    examples: Sequence[Example],
+    encoding: Encoding,
+    workers: int,
+    page: int,
+    advance: Callable[[], None],
+) -> list[bytes]:
+    """Write the file; return the sha256 of every example's source bytes."""
+    rows = np.zeros(len(examples), dtype=beton.ROW)
+    table = np.zeros(len(examples), dtype=beton.ALLOCATION)
+    hashes: list[bytes] = []
+    damaged: list[str] = []
+    position = beton.data_start(len(examples), page=page)
+    with path.open("wb") as stream:
+        for number, (example, encoded) in enumerate(_encode_all(examples, encoding, workers)):
+            advance()
+            if isinstance(encoded, Exception):
+                damaged.append(f"{example.path or number}: {encoded}")
+                continue
+            if len(encoded.data) > page:
+                raise DataError(
+                    f"{split}: example {number} has {len(encoded.data)} bytes, a page has {page}. "
+                    f"Write with page={1 << (len(encoded.data) - 1).bit_length()}, or resize."
+                )
+            if position % page + len(encoded.data) > page:
+                position = -(-position // page) * page
+            stream.seek(position)
+            stream.write(encoded.data)
+            image = rows[number]["f0"]
+            image["mode"], image["height"], image["width"] = encoded.mode, encoded.height, encoded.width
+            image["data_ptr"] = position
+            rows[number]["f1"] = example.label
+            table[number] = (number, position, len(encoded.data))
+            position += len(encoded.data)
+            hashes.append(encoded.source_sha256)
+        if damaged:
+            shown = "\n  ".join(damaged[:20])
+            raise DataError(f"{split}: {len(damaged)} images cannot be read, nothing was written:\n  {shown}")
+        stream.seek(position)
+        stream.write(table.tobytes())
+        stream.seek(0)
+        stream.write(beton.header_bytes(len(examples), position, page=page) + rows.tobytes())
+        stream.flush()
+    sync(path)
+    return hashes
+
+
+def _encode_all(
+    examples: Sequence[Example], encoding: Encoding, workers: int
+) -> Iterator[tuple[Example, _Encoded | Exception]]:
+    """Encode in threads, a bounded number ahead, in order."""
+
+    def guarded(example: Example) -> _Encoded | Exception:
+        try:
+            return _encode(example, encoding)
+        except (OSError, ValueError, SyntaxError) as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+        step = 64 * max(1, workers)
+        for start in range(0, len(examples), step):
+            chunk = examples[start : start + step]
+            yield from zip(chunk, pool.map(guarded, chunk), strict=True)
+
+
+def _encode(example: Example, encoding: Encoding) -> _Encoded:
+    from PIL import Image
+
+    if isinstance(example.source, np.ndarray):
+        pixels = np.ascontiguousarray(example.source)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise ValueError(f"expected uint8 pixels of shape (H, W, 3), got {pixels.dtype} {pixels.shape}")
+        source = struct.pack("<3q", *pixels.shape) + pixels.tobytes()
+        image = Image.fromarray(pixels)
+        keep = None
+    else:
+        source = example.source.read_bytes()
+        image, keep = _open(source)
+    sha = hashlib.sha256(source).digest()
+    if encoding.form == "original" and keep is not None:
+        return _Encoded(keep, beton.JPEG, image.height, image.width, sha)
+    if encoding.short_side is not None and min(image.size) > encoding.short_side:
+        scale = encoding.short_side / min(image.size)
+        size = tuple(max(encoding.short_side, round(side * scale)) for side in image.size)
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    if encoding.form == "jpeg":
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=encoding.quality, subsampling=0)
+        return _Encoded(buffer.getvalue(), beton.JPEG, image.height, image.width, sha)
+    return _Encoded(np.asarray(image).tobytes(), beton.RAW, image.height, image.width, sha)
+
+
+def _open(source: bytes) -> tuple[Any, bytes | None]:
+    """Decode a file to RGB; also return its bytes where every reader decodes them to the same upright RGB image."""
+    from PIL import Image, ImageOps
+
+    image = Image.open(io.BytesIO(source))
+    upright = image.getexif().get(0x0112, 1) == 1
+    plain_jpeg = image.format == "JPEG" and image.mode == "RGB" and upright
+    image.load()
+    return ImageOps.exif_transpose(image).convert("RGB"), source if plain_jpeg else None
+
+
+def fingerprint(encoding: Encoding, hashes: Iterable[bytes], labels: Iterable[int]) -> str:
+    """Return the sha256 over the fields, the recipe, and every example's source digest and label in id order."""
+    total = hashlib.sha256(json.dumps({"fields": ["image", "label"], "recipe": encoding.as_json()}).encode())
+    for sha, label in zip(hashes, labels, strict=True):
+        total.update(sha + struct.pack("<q", label))
+    return total.hexdigest()
+
+
+def _describe(
+    split: Split,
+    examples: Sequence[Example],
+    classes: Sequence[str],
+    encoding: Encoding,
+    index: beton.Index,
+    hashes: Sequence[bytes],
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "dataset": split.dataset,
+        "split": split.split,
+        "fingerprint": fingerprint(encoding, hashes, (example.label for example in examples)),
+        "count": len(examples),
+        "classes": list(classes),
+        "class_counts": np.bincount(index.labels, minlength=len(classes)).tolist(),
+        "sizes": {
+            "height": [int(index.height.min()), int(index.height.max())],
+            "width": [int(index.width.min()), int(index.width.max())],
+        },
+        "recipe": encoding.as_json(),
+        "versions": {"shiftline": version("shiftline"), "pillow": version("pillow"), "numpy": version("numpy")},
+    }
+
+
+def _write_metadata(path: Path, examples: Sequence[Example], hashes: Sequence[bytes]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.table(
+        {
+            "id": pa.array(range(len(examples)), pa.int64()),
+            "label": pa.array([e.label for e in examples], pa.int64()),
+            "source_sha256": [sha.hex() for sha in hashes],
+            "group": [e.group for e in examples],
+            "path": [e.path for e in examples],
+        }
+    )
+    temporary = temporary_beside(path)
+    try:
+        parquet.write_table(table, temporary)
+        sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Declarations: values that say what a study is. Standard library only."""

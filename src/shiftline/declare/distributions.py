@@ -1,0 +1,193 @@
+"""Distributions as expressions: a dataset's split, subsets of it, and shifts of it.
+
+An example id is the int64 position of an example in its source's canonical order. Subsets select ids and transforms
+keep them, so that predictions under several shifts of one source can be joined by id.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from shiftline.declare.transforms import Transform
+from shiftline.errors import DeclarationError
+from shiftline.identity import Declaration
+
+
+class Distribution(Declaration):
+    """Base of the expressions. The methods make new expressions and touch no data."""
+
+    def fraction(self, share: float, *, seed: int = 0) -> Distribution:
+        """Keep a random share of the examples; smaller shares of one seed are nested in larger ones."""
+        return Fraction(self, share, seed)
+
+    def indices(self, ids: Iterable[int]) -> Distribution:
+        """Keep the examples with these ids, in id order."""
+        return Indices(self, tuple(int(i) for i in ids))
+
+    def class_rates(self, rates: Sequence[float], *, seed: int = 0) -> Distribution:
+        """Keep a random subset in which class c has the share rates[c] / sum(rates) (label shift)."""
+        return ClassRates(self, tuple(rates), seed)
+
+    def shifted(self, *transforms: Transform) -> Distribution:
+        """Apply transforms, the first one first."""
+        result: Distribution = self
+        for transform in transforms:
+            result = Shifted(result, transform)
+        return result
+
+    @property
+    def source(self) -> Split:
+        """The split of a dataset that the examples come from."""
+        raise DeclarationError(f"{type(self).__name__} has no source: declare it over a split of a dataset.")
+
+
+class Split(Distribution):
+    """A split of a dataset that has been written to the data folder, for instance ``Split("digits", "train")``."""
+
+    tag = "split"
+    dataset: str
+    split: str
+
+    def validate(self) -> None:
+        for word in (self.dataset, self.split):
+            if not isinstance(word, str) or not word or set(word) & set("/\\ \0") or word.startswith("."):
+                raise DeclarationError(
+                    f"Split({self.dataset!r}, {self.split!r}): expected two plain names (no slash, no space), because "
+                    "they name a folder and a file."
+                )
+
+    @property
+    def source(self) -> Split:
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.split}"
+
+
+class _Derived(Distribution):
+    of: Distribution
+
+    @property
+    def source(self) -> Split:
+        return self.of.source
+
+    def validate(self) -> None:
+        if not isinstance(self.of, Distribution):
+            raise DeclarationError(
+                f"{type(self).__name__} needs a distribution, got {type(self.of).__name__}. "
+                'Start from a split: Split("digits", "test").shifted(...)'
+            )
+
+
+class Fraction(_Derived):
+    """A random share of the examples."""
+
+    tag = "fraction"
+    share: float
+    seed: int = 0
+
+    def validate(self) -> None:
+        super().validate()
+        if not 0 < self.share <= 1:
+            raise DeclarationError(f"fraction({self.share}): expected a share above 0 and at most 1.")
+
+    def __str__(self) -> str:
+        return f"{self.of} {self.share:.3g}"
+
+
+class Indices(_Derived):
+    """The examples with the given ids."""
+
+    tag = "indices"
+    ids: tuple[int, ...]
+
+    def validate(self) -> None:
+        super().validate()
+        if not self.ids:
+            raise DeclarationError(f"indices() of {self.of} keeps no example: give at least one id.")
+        if min(self.ids) < 0 or len(set(self.ids)) < len(self.ids):
+            raise DeclarationError(f"indices() of {self.of}: ids must be 0 or more and appear once each.")
+        object.__setattr__(self, "ids", tuple(sorted(self.ids)))
+
+    def __str__(self) -> str:
+        return f"{self.of} [{len(self.ids)} ids]"
+
+
+class ClassRates(_Derived):
+    """A subset with given class rates: as many examples as the scarcest class allows."""
+
+    tag = "class-rates"
+    rates: tuple[float, ...]
+    seed: int = 0
+
+    def validate(self) -> None:
+        super().validate()
+        rates = tuple(float(rate) for rate in self.rates)
+        if not rates or not all(math.isfinite(r) and r >= 0 for r in rates) or sum(rates) <= 0:
+            raise DeclarationError(f"class_rates({list(self.rates)}): expected rates of 0 or more, not all 0.")
+        object.__setattr__(self, "rates", rates)
+
+    def __str__(self) -> str:
+        return f"{self.of} with class rates"
+
+
+class Shifted(_Derived):
+    """The same examples, their pixels transformed."""
+
+    tag = "shifted"
+    transform: Transform
+
+    def validate(self) -> None:
+        super().validate()
+        if not isinstance(self.transform, Transform):
+            hint = (
+                " A plain function has no canonical form: write it as a subclass of shiftline.Transform with a tag, a "
+                "revision and an apply method."
+                if callable(self.transform)
+                else ""
+            )
+            raise DeclarationError(
+                f"shifted({self.transform!r}): expected a shiftline.Transform, got {type(self.transform).__name__}.{hint}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.of} + {type(self.transform).tag}"
+
+
+class Reference(Declaration):
+    """The reference distribution: where models are trained (train), selected (val) and reported (test, the x-axis)."""
+
+    tag = "reference"
+    train: Distribution
+    val: Distribution
+    test: Distribution
+
+    def validate(self) -> None:
+        for name in ("train", "val", "test"):
+            if not isinstance(getattr(self, name), Distribution):
+                raise DeclarationError(
+                    f"Reference.{name} is a {type(getattr(self, name)).__name__}: expected a distribution, for example "
+                    f'Split("digits", "{name}").'
+                )
+        if self.val == self.test:
+            raise DeclarationError(
+                "Reference: val and test are the same distribution. Models would be selected on the accuracy that is "
+                "then reported as the x-axis. Hold out a part of the training data as val."
+            )
+
+    def shifted(self, *transforms: Transform) -> Reference:
+        """Apply transforms to all three splits."""
+        return Reference(
+            self.train.shifted(*transforms), self.val.shifted(*transforms), self.test.shifted(*transforms)
+        )
+
+
+def handwritten_digits() -> Reference:
+    """The embedded reference: scikit-learn's handwritten digits, 900 to train, 200 to select, 697 to report."""
+    return Reference(Split("digits", "train"), Split("digits", "val"), Split("digits", "test"))
+
+
+def typed_digits() -> Split:
+    """720 digits in fonts that the small CLIP was not trained on, white on black."""
+    return Split("typed-digits", "test")

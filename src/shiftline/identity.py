@@ -1,0 +1,142 @@
+"""The canonical form of a declaration, and its digest.
+
+A declaration is a frozen dataclass with a fixed `tag`. Its canonical form is JSON made of its fields, defaults included;
+fields marked with `speed_only` are left out. Two processes, machines or checkouts give the same form for equal values:
+types go by their tag, never by a module path; floats by their shortest exact representation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, dataclass_transform
+
+from shiftline.errors import IdentityError
+
+SCHEMA = 1
+"""Raised when the form itself changes: every key changes with it."""
+
+
+def speed_only(default: Any) -> Any:
+    """Declare a field that changes how fast a result comes, never the result: it stays out of identity."""
+    return dataclasses.field(default=default, metadata={"speed_only": True}, compare=False)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, speed_only))
+class _FrozenMeta(type):
+    """Makes every subclass of `Declaration` a frozen dataclass, so that no subclass can forget to be one."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
+        made = super().__new__(cls, name, bases, namespace, **options)
+        return dataclasses.dataclass(frozen=True)(made)
+
+
+class Declaration(metaclass=_FrozenMeta):
+    """Base of everything that is declared: distributions, transforms, recipes, optimisers.
+
+    A subclass sets `tag`, and raises `revision` when its meaning changes under the same fields. Lists become tuples and
+    integers become floats where a float is declared, so that equal meanings are equal values.
+    """
+
+    tag: ClassVar[str] = ""
+    revision: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = _normalise(getattr(self, field.name))
+            if field.type in ("float", "float | None") and isinstance(value, int) and not isinstance(value, bool):
+                value = float(value)
+            object.__setattr__(self, field.name, value)
+        self.validate()
+
+    def validate(self) -> None:
+        """Raise `DeclarationError` where the fields make no sense. Called once, when the declaration is made."""
+
+    def replace(self, **changes: Any) -> Any:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+def _normalise(value: Any) -> Any:
+    if isinstance(value, (list, range)):
+        return tuple(_normalise(item) for item in value)
+    if isinstance(value, tuple):
+        return tuple(_normalise(item) for item in value)
+    # NumPy scalars, known by their method rather than by an import of numpy.
+    if type(value).__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        return value.item()
+    return value
+
+
+Substitute = Callable[[Declaration], Any]
+
+
+def canonical(value: Any, *, substitute: Substitute | None = None, path: str = "") -> Any:
+    """Return the JSON form of a declared value.
+
+    Parameters
+    ----------
+    value
+        A declaration, or a str, int, float, bool, None, tuple or mapping with str keys made of these.
+    substitute : callable, optional
+        Called with every declaration below `value`; what it returns (JSON) stands in its place, unless it is None.
+    path : str
+        Where `value` stands, for messages.
+
+    Raises
+    ------
+    IdentityError
+        Something below `value` has no canonical form: a function, NaN, an array, an open file.
+    """
+    where = path or "the declaration"
+    if isinstance(value, Declaration):
+        if substitute is not None and (form := substitute(value)) is not None:
+            return form
+        if not type(value).tag:
+            raise IdentityError(
+                f"{where}: the class {type(value).__name__} has no tag. Give it one that will never change, for "
+                f'example tag = "my-lab/{type(value).__name__.lower()}", and a revision.'
+            )
+        form = {"type": type(value).tag}
+        if type(value).revision != 1:
+            form["revision"] = type(value).revision  # type: ignore[assignment]
+        for field in dataclasses.fields(value):  # type: ignore[arg-type]
+            if not field.metadata.get("speed_only"):
+                below = f"{path}.{field.name}" if path else f"{type(value).__name__}.{field.name}"
+                form[field.name] = canonical(getattr(value, field.name), substitute=substitute, path=below)
+        return form
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise IdentityError(f"{where} is {value}: expected a finite number, because a key must equal itself.")
+        return value
+    if isinstance(value, (tuple, list)):
+        return [canonical(item, substitute=substitute, path=f"{path}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        if bad := [key for key in value if not isinstance(key, str)]:
+            raise IdentityError(f"{where} has the key {bad[0]!r}: expected text keys only.")
+        return {k: canonical(v, substitute=substitute, path=f"{path}.{k}") for k, v in value.items()}
+    if callable(value):
+        raise IdentityError(
+            f"{where} is the function {getattr(value, '__name__', value)!r}: a function has no canonical form, so that "
+            "results could not be told apart when it changes. Write it as a class with a tag, a revision and fields "
+            "(a subclass of shiftline.Transform, for instance)."
+        )
+    raise IdentityError(
+        f"{where} is a {type(value).__name__}: expected a declaration, text, a number, a truth value, None, or a list "
+        "of these. Declare plain values and let the job build the object."
+    )
+
+
+def canonical_json(form: Any) -> str:
+    """Return the one text of a JSON form: sorted keys, no spaces, UTF-8."""
+    return json.dumps(form, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(form: Any) -> str:
+    """Return the sha256 of a JSON form, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(form).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Jobs: what happens in each, one file per kind."""

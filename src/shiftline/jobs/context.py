@@ -1,0 +1,73 @@
+"""What a job is given: where to read, where to write, how fast to work, and whether to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shiftline.data.sidecar import DataFolder
+from shiftline.declare.architectures import Leaf
+from shiftline.errors import ShiftlineError
+from shiftline.models.bank import ModelBank
+from shiftline.plan.jobs import Plan
+from shiftline.plan.records import LeafRecord
+from shiftline.store.artifacts import Store
+from shiftline.store.attempts import Attempts
+
+
+class Interrupted(ShiftlineError):
+    """The job was asked to stop; its state is saved and it goes on where it was."""
+
+
+class Progress(Protocol):
+    """Where a job reports how far it is."""
+
+    def begin(self, label: str, total: int) -> None: ...
+
+    def advance(self, steps: int = 1) -> None: ...
+
+
+class NoProgress:
+    """Reports nothing."""
+
+    def begin(self, label: str, total: int) -> None:
+        pass
+
+    def advance(self, steps: int = 1) -> None:
+        pass
+
+
+@dataclass
+class Context:
+    """Everything that a job may touch.
+
+    Attributes
+    ----------
+    plan : Plan
+    store, attempts, data : Store, Attempts, DataFolder
+    leaves : dict
+        Records of the architectures and weights, by leaf.
+    bank : ModelBank
+        Weights of finished jobs, kept in memory between jobs.
+    device : str
+        "cpu" or "cuda".
+    workers : int
+        Threads that read and decode.
+    stop_requested : callable
+        True when the job should save its state and end.
+    save_seconds : float
+        How often a training saves its state.
+    """
+
+    plan: Plan
+    store: Store
+    attempts: Attempts
+    data: DataFolder
+    leaves: dict[Leaf, LeafRecord]
+    bank: ModelBank
+    device: str = "cpu"
+    workers: int = 2
+    progress: Progress = field(default_factory=NoProgress)
+    stop_requested: Callable[[], bool] = lambda: False
+    save_seconds: float = 30.0

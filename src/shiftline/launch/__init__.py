@@ -1,0 +1,1 @@
+"""Launching: planning against a store, running, and saying what is done."""

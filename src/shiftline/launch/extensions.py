@@ -1,0 +1,62 @@
+"""A user's own classes: changed source under one revision would give old results a new meaning, and is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+from collections.abc import Iterator
+
+from shiftline.declare.study import Study
+from shiftline.errors import DeclarationError
+from shiftline.identity import Declaration
+from shiftline.store.artifacts import Store
+from shiftline.store.files import read_json, write_json
+
+
+def check_extensions(study: Study, store: Store, *, write: bool = True) -> None:
+    """Compare the source of every class of the user's with the source that its revision was first used with.
+
+    Raises
+    ------
+    DeclarationError
+        The source changed and the revision did not.
+    """
+    for cls in sorted(_own_classes(study), key=lambda c: c.tag):
+        try:
+            source = hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()
+        except OSError:
+            continue  # Typed into an interpreter: there is no source to compare.
+        safe = hashlib.sha256(f"{cls.tag}@{cls.revision}".encode()).hexdigest()[:24]
+        path = store.root / "extensions" / f"{safe}.json"
+        if path.is_file():
+            recorded = read_json(path, what=f"the record of {cls.tag!r}")
+            if recorded["source_sha256"] != source:
+                raise DeclarationError(
+                    f"the class {cls.__name__} ({cls.tag!r}, revision {cls.revision}) was changed since results were made "
+                    f"with it. If its numbers change, set revision = {cls.revision + 1}: the results are made anew. If they "
+                    f"do not (a comment, a name), delete {path}."
+                )
+        elif write:
+            write_json(path, {"tag": cls.tag, "revision": cls.revision, "source_sha256": source})
+
+
+def _own_classes(study: Study) -> set[type[Declaration]]:
+    roots: list[object] = [study.reference, *(d for _, d in study.shifts), *(m.expression for m in study.models)]
+    found: set[type[Declaration]] = set()
+    seen: set[object] = set()
+    pending = roots
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Declaration) and value not in seen:
+            seen.add(value)
+            if not type(value).__module__.startswith("shiftline."):
+                found.add(type(value))
+            pending += _parts(value)
+    return found
+
+
+def _parts(value: Declaration) -> Iterator[object]:
+    for field in dataclasses.fields(value):  # type: ignore[arg-type]
+        part = getattr(value, field.name)
+        yield from part if isinstance(part, tuple) else (part,)

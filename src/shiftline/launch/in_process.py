@@ -1,0 +1,209 @@
+"""Running a plan in this process: what is ready is run, what failed blocks only what depends on it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shiftline.plan.jobs import Job, Plan, execution_groups
+from shiftline.store.artifacts import Store
+from shiftline.store.attempts import Attempts
+from shiftline.store.files import DiskFullError
+
+if TYPE_CHECKING:
+    from shiftline.jobs.context import Context
+
+_MAKERS = ("train", "zero-shot", "probe")
+_WAIT_SECONDS = 0.5
+
+
+@dataclass
+class Outcome:
+    """What a run did.
+
+    Attributes
+    ----------
+    plan : Plan
+        With every selection that has been made.
+    made : int
+        Jobs that this run finished.
+    failed : dict
+        Job -> the error, by key.
+    blocked : list of Job
+        Jobs that need a failed one.
+    interrupted : bool
+        It was asked to stop.
+    seconds : float
+    """
+
+    plan: Plan
+    made: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    blocked: list[Job] = field(default_factory=list)
+    interrupted: bool = False
+    seconds: float = 0.0
+
+    @property
+    def exit_status(self) -> int:
+        """0 when everything is done, 130 after an interruption, 1 after a failure."""
+        if self.interrupted:
+            return 130
+        return 1 if self.failed or self.blocked else 0
+
+
+class StopFlag:
+    """Becomes true at the first Ctrl-C or SIGTERM; a second Ctrl-C ends the process at once."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def __call__(self) -> bool:
+        return self._event.is_set()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen to signals (in the main thread: elsewhere Python allows no handlers) and restore what was there."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number: int, frame: object) -> None:
+            if self._event.is_set() and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._event.set()
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run_plan(
+    make_plan: Callable[[], Plan],
+    make_context: Callable[[Plan], Context],
+    store: Store,
+    *,
+    stop: Callable[[], bool],
+    announce: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Run every job that is not complete.
+
+    Parameters
+    ----------
+    make_plan : callable
+        Returns the plan as the store has it now; called again when a selection has been made.
+    make_context : callable
+        Called once work is found: only then is torch needed.
+    stop : callable
+        True when no new job should start.
+    announce : callable
+        Called with (jobs done, jobs in all).
+    """
+    started = time.monotonic()
+    outcome = Outcome(make_plan())
+    attempts = Attempts(store)
+    complete = store.complete()
+    context: Context | None = None
+    while not (stop() or outcome.interrupted):
+        plan = outcome.plan
+        announce(sum(key in complete for key in plan.jobs), len(plan.jobs))
+        ready = _ready(plan, complete, outcome)
+        if not ready:
+            fresh = store.complete()
+            if plan.deferred and _selected(plan, fresh):
+                outcome.plan, complete = make_plan(), fresh
+                continue
+            break
+        if context is None:
+            context = make_context(plan)
+        context.plan = plan
+        failures = len(outcome.failed)
+        finished = _run_batch(ready, context, attempts, outcome, stop)
+        complete |= finished
+        if not finished and len(outcome.failed) == failures and not stop():
+            time.sleep(_WAIT_SECONDS)  # Everything that is ready is being made by another process.
+            complete = store.complete()
+    outcome.interrupted = outcome.interrupted or stop()
+    if not outcome.interrupted:
+        outcome.blocked = [
+            job for job in outcome.plan.jobs.values() if job.key not in complete and job.key not in outcome.failed
+        ]
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def _selected(plan: Plan, complete: set[str]) -> bool:
+    """A selection that deferred jobs wait for has been made since the plan was laid out."""
+    return any(job.kind == "select" and not job.deferred and job.key in complete for job in plan.jobs.values()) and any(
+        job.deferred for job in plan.jobs.values()
+    )
+
+
+def _ready(plan: Plan, complete: set[str], outcome: Outcome) -> list[Job]:
+    """Return the jobs to run next: models before predictions, so that predictions can share their decoding."""
+    ready = [
+        job
+        for job in plan.jobs.values()
+        if job.key not in complete
+        and job.key not in outcome.failed
+        and not job.deferred
+        and all(parent in complete for parent in job.parents)
+    ]
+    for kinds in (_MAKERS, ("predict",), ("score",), ("select",)):
+        if chosen := [job for job in ready if job.kind in kinds]:
+            return chosen
+    return []
+
+
+def _run_batch(
+    ready: Sequence[Job], context: Context, attempts: Attempts, outcome: Outcome, stop: Callable[[], bool]
+) -> set[str]:
+    """Run ready jobs group by group; return the keys that are complete afterwards."""
+    finished: set[str] = set()
+    pending = execution_groups(ready)
+    while pending and not (stop() or outcome.interrupted):
+        group = pending.pop(0)
+        with ExitStack() as claims:
+            # Another process may hold some of them: those are left to it.
+            mine = [job for job in group if claims.enter_context(attempts.claim(job.key))]
+            there = {job.key for job in mine if context.store.has(job.key)}
+            finished |= there
+            mine = [job for job in mine if job.key not in there]
+            if mine:
+                finished |= _attempt(mine, context, attempts, outcome, pending)
+    return finished
+
+
+def _attempt(
+    group: list[Job], context: Context, attempts: Attempts, outcome: Outcome, pending: list[list[Job]]
+) -> set[str]:
+    from shiftline.jobs.context import Interrupted
+    from shiftline.jobs.run import run_group
+
+    try:
+        run_group(group, context)
+    except (Interrupted, KeyboardInterrupt):
+        outcome.interrupted = True
+        return set()
+    except DiskFullError:
+        raise
+    except Exception as error:
+        if len(group) > 1:
+            # One bad model must not take the others along: they are tried one by one.
+            pending[:0] = [[job] for job in group]
+            return set()
+        attempts.record_failure(group[0].key, group[0].label, error)
+        outcome.failed[group[0].key] = f"{type(error).__name__}: {error}"
+        return set()
+    for job in group:
+        attempts.succeed(job.key)
+    outcome.made += len(group)
+    return {job.key for job in group}
+

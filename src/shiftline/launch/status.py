@@ -1,0 +1,106 @@
+"""What of a plan is done, and why a key is what it is. Reads the store, never writes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shiftline.plan.jobs import Job, Plan
+from shiftline.store.artifacts import Store
+from shiftline.store.attempts import Attempts
+
+STATES = ("complete", "running", "failed", "blocked", "waiting", "missing")
+"""blocked: needs a failed job; waiting: its key is known only after a selection; missing: not made yet."""
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """A job, its state (one of `STATES`), and for a running or failed one who or why."""
+
+    job: Job
+    state: str
+    detail: str = ""
+
+
+def status(plan: Plan, store: Store) -> list[JobStatus]:
+    """Return the state of every job, in the order of the plan."""
+    attempts = Attempts(store)
+    complete, failed = store.complete(), attempts.failed()
+    states: dict[str, str] = {}
+    rows = []
+    for job in plan.jobs.values():
+        detail = ""
+        if job.key in complete:
+            state = "complete"
+        elif holder := attempts.holder(job.key):
+            state, detail = "running", f"on {holder['host']}, process {holder['pid']}"
+        elif job.key in failed:
+            state, detail = "failed", (attempts.failure(job.key) or {}).get("error", "")
+        elif any(states[parent] in ("failed", "blocked") for parent in job.parents):
+            state = "blocked"
+        else:
+            state = "waiting" if job.deferred else "missing"
+        states[job.key] = state
+        rows.append(JobStatus(job, state, detail))
+    return rows
+
+
+def counts(rows: list[JobStatus]) -> dict[str, dict[str, int]]:
+    """Count states by kind of job."""
+    table: dict[str, Counter[str]] = {}
+    for row in rows:
+        table.setdefault(row.job.kind, Counter())[row.state] += 1
+    return {kind: {state: counter[state] for state in STATES} for kind, counter in table.items()}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a key is what it is.
+
+    Attributes
+    ----------
+    job : Job
+        With the document that its key is the digest of.
+    relative : Job or None
+        The job of the same kind whose document differs in the fewest fields.
+    differences : tuple of (path, here, there)
+    """
+
+    job: Job
+    relative: Job | None
+    differences: tuple[tuple[str, Any, Any], ...]
+
+
+def explain(plan: Plan, key: str) -> Explanation:
+    """Return the document of a key and its field-by-field difference to the nearest relative in the plan.
+
+    Raises
+    ------
+    PlanError
+        No job, or several, have keys that start with `key`.
+    """
+    job = plan.find(key)
+    mine = _flat(job.document)
+    best: tuple[int, Job, tuple[tuple[str, Any, Any], ...]] | None = None
+    for other in plan.jobs.values():
+        if other.kind == job.kind and other.key != job.key:
+            theirs = _flat(other.document)
+            differing = tuple(
+                (path, mine.get(path), theirs.get(path))
+                for path in sorted(set(mine) | set(theirs))
+                if mine.get(path) != theirs.get(path)
+            )
+            if best is None or len(differing) < best[0]:
+                best = (len(differing), other, differing)
+    return Explanation(job, best[1] if best else None, best[2] if best else ())
+
+
+def _flat(document: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(document, Mapping) and document:
+        return {k: v for name, below in document.items() for k, v in _flat(below, f"{path}.{name}".lstrip(".")).items()}
+    if isinstance(document, (list, tuple)) and document and not all(isinstance(x, (int, float, str)) for x in document):
+        return {k: v for i, below in enumerate(document) for k, v in _flat(below, f"{path}[{i}]").items()}
+    return {path: json.dumps(document) if isinstance(document, (list, tuple, Mapping)) else document}

@@ -1,0 +1,281 @@
+"""`ExperimentManager`: the class that a study subclasses, and its verbs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from shiftline.declare.distributions import Distribution, Reference
+from shiftline.declare.recipes import Model
+from shiftline.declare.study import Study, declare_study
+from shiftline.errors import AnalysisError, DeclarationError
+from shiftline.identity import digest
+from shiftline.launch.planning import data_folder, leaf_records, plan_study
+from shiftline.launch.results import scores
+from shiftline.launch.status import Explanation, JobStatus, explain, status
+from shiftline.plan.checks import leaves
+from shiftline.plan.jobs import Plan
+from shiftline.store.artifacts import Store
+from shiftline.store.upkeep import Collectable, Damage, collect, delete, record_study, repair, verify
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from shiftline.jobs.context import Context
+    from shiftline.launch.in_process import Outcome
+
+Models = Mapping[str, Model | Sequence[Model] | Mapping[str, Model]]
+
+
+class ExperimentManager:
+    """A study: subclass it, declare, and use the verbs.
+
+    ::
+
+        class MyStudy(ExperimentManager):
+            name = "my-study"
+            reference = handwritten_digits()
+            shifts = {"blur": reference.test.shifted(Blur(2))}
+            baseline = "from scratch"
+
+            def models(self):
+                return {"from scratch": [...], "zero-shot": [...]}
+
+        study = MyStudy(store="results")
+        study.run()
+
+    Attributes
+    ----------
+    name : str
+    reference : Reference
+        Where models are trained, selected and reported.
+    shifts : mapping of str to Distribution
+        Where robustness is measured; may be empty.
+    baseline : str, optional
+        The group of models that fixes the line.
+    threads : int
+        CPU threads of a job. Results are the same bits for one number of threads on one type of CPU.
+
+    Parameters
+    ----------
+    store : path
+        The folder of results. Nothing is touched before a verb is called.
+    quiet : bool
+        No progress bars.
+    """
+
+    name: ClassVar[str] = ""
+    reference: Reference | None = None
+    shifts: Mapping[str, Distribution] = {}
+    baseline: str | None = None
+    threads: int = 2
+
+    def __init__(self, *, store: str | os.PathLike[str] = "results", quiet: bool = False) -> None:
+        self.store = Store(store)
+        self.quiet = quiet
+
+    def models(self) -> Models:
+        """Return the groups of models: a list of recipes, one recipe, or a mapping from names to recipes."""
+        raise DeclarationError(
+            f"{type(self).__name__} declares no models: define models(self) and return {{group: [recipe, ...]}}."
+        )
+
+    # ---- the verbs -------------------------------------------------------------------------------------------------
+
+    def declaration(self) -> Study:
+        """Return the study as one value, checked.
+
+        Raises
+        ------
+        DeclarationError
+            Something is missing or contradicts itself.
+        """
+        if self.reference is None:
+            declare_study(self.name, None, {}, {}, None)
+        return declare_study(self.name, self.reference, self.shifts, self.models(), self.baseline)
+
+    def plan(self) -> Plan:
+        """Lay out the jobs. Built-in data are written and names are resolved first, where that has not been done."""
+        return self._plan(write=True)
+
+    def run(self) -> Outcome:
+        """Run every job that is not complete, in this process.
+
+        Returns
+        -------
+        Outcome
+            What was made, what failed and what is blocked; failures do not raise.
+        """
+        from shiftline.launch.in_process import StopFlag, run_plan
+        from shiftline.launch.progress import RunProgress
+
+        self.declaration()
+        self.store.check_writable()
+        stop, progress = StopFlag(), RunProgress(self.name, quiet=self.quiet)
+        contexts: list[Any] = []
+
+        def context(plan: Plan) -> Context:
+            contexts.append(self._context(plan, stop, progress))
+            return contexts[0]
+
+        threads = _threads()
+        try:
+            with stop.listening(), progress.showing():
+                outcome = run_plan(self._recorded_plan, context, self.store, stop=stop, announce=progress.announce)
+        finally:
+            if contexts:
+                _set_threads(threads)
+        return outcome
+
+    def status(self) -> list[JobStatus]:
+        """Return the state of every job. Never writes."""
+        return status(self._plan(write=False), self.store)
+
+    def explain(self, key: str) -> Explanation:
+        """Return why a key (or the first digits of one) is what it is. Never writes."""
+        return explain(self._plan(write=False), key)
+
+    def results(self) -> pd.DataFrame:
+        """Return every score as a tidy table.
+
+        Returns
+        -------
+        DataFrame
+            model, group, recipe, seed, epoch, alpha, distribution, metric, value (fraction), n, low, high (95 % exact
+            interval), key. A score that has not been made is a row without a value.
+        """
+        import pandas as pd
+
+        from shiftline.analysis.intervals import clopper_pearson
+
+        table = pd.DataFrame([vars(score) for score in scores(self._plan(write=False), self.store)])
+        made = table["n"].notna()
+        table["value"] = float("nan")
+        table[["low", "high"]] = float("nan")
+        if made.any():
+            correct, n = table.loc[made, "correct"].astype(int), table.loc[made, "n"].astype(int)
+            interval = clopper_pearson(correct, n)
+            table.loc[made, "value"] = correct / n
+            table.loc[made, "low"], table.loc[made, "high"] = interval.low, interval.high
+        for column in ("seed", "epoch", "n"):
+            table[column] = table[column].astype("Int64")
+        table["alpha"] = table["alpha"].astype(float)
+        columns = "model group recipe seed epoch alpha distribution metric value n low high key".split()
+        return table[columns]
+
+    def effective_robustness(self, *, shifts: Sequence[str] | None = None, scale: str = "probit") -> pd.DataFrame:
+        """Return effective robustness per shift and model: see `shiftline.analysis.effective_robustness`.
+
+        Raises
+        ------
+        AnalysisError
+            The study has no shifts or no baseline group, or no line can be fitted.
+        """
+        from shiftline.analysis.robustness import effective_robustness
+
+        study = self._study_with_line()
+        return effective_robustness(self.results(), baseline=str(study.baseline), shifts=shifts, scale=scale)
+
+    def plot(self, folder: str | os.PathLike[str] | None = None, *, scale: str = "probit") -> dict[str, Path]:
+        """Draw the figures of the study as PNG and PDF, each with its numbers beside it as CSV.
+
+        Parameters
+        ----------
+        folder : path, optional
+            ``<store>/figures/<name>`` unless given.
+
+        Returns
+        -------
+        dict
+            Name of the figure -> PNG file.
+        """
+        from shiftline.plots.figures import save_figures
+
+        self._study_with_line()
+        target = Path(folder) if folder is not None else self.store.root / "figures" / self.name
+        return save_figures(self.figures(scale=scale), target)
+
+    def figures(self, *, scale: str = "probit") -> dict[str, tuple[Figure, pd.DataFrame]]:
+        """Return the figures with the numbers that they show."""
+        from shiftline.plots.figures import study_figures
+
+        study = self._study_with_line()
+        return study_figures(self.results(), baseline=str(study.baseline), scale=scale, title=self.name)
+
+    def verify(self, *, mend: bool = False) -> list[Damage]:
+        """Hash every artifact of the store; with `mend`, move damaged ones aside so that the next run makes them anew."""
+        damages = verify(self.store)
+        if mend:
+            repair(self.store, damages)
+        return damages
+
+    def collect(self, *, remove: bool = False) -> list[Collectable]:
+        """List (and with `remove` delete) what no study that ran on this store needs."""
+        items = collect(self.store, needed=self._plan(write=False).jobs)
+        if remove:
+            delete(items)
+        return items
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _plan(self, *, write: bool) -> Plan:
+        return plan_study(self.declaration(), self.store, write=write)
+
+    def _recorded_plan(self) -> Plan:
+        plan = self._plan(write=True)
+        record_study(self.store, digest(sorted(plan.jobs)), self.name, plan.jobs)
+        return plan
+
+    def _study_with_line(self) -> Study:
+        study = self.declaration()
+        if not study.shifts:
+            raise AnalysisError(
+                f"effective robustness was asked for, but {study.name!r} declares no shifts: write shifts = {{name: "
+                "reference.test.shifted(...)}."
+            )
+        if study.baseline is None:
+            raise AnalysisError(
+                f"effective robustness was asked for, but {study.name!r} declares no baseline: write baseline = GROUP, one "
+                f"of {', '.join(map(repr, study.groups))}, with three models or more."
+            )
+        members = sum(named.group == study.baseline for named in study.models)
+        if members < 3:
+            raise AnalysisError(
+                f"the baseline group {study.baseline!r} of {study.name!r} has {members} models: a line needs at least 3. "
+                "Add other architectures, training-set sizes or epochs."
+            )
+        return study
+
+    def _context(self, plan: Plan, stop: Any, progress: Any) -> Context:
+        import torch
+
+        from shiftline.jobs.context import Context
+        from shiftline.models.bank import ModelBank
+        from shiftline.store.attempts import Attempts
+
+        torch.set_num_threads(self.threads)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return Context(
+            plan=plan, store=self.store, attempts=Attempts(self.store), data=data_folder(self.store),
+            leaves=leaf_records(plan.study, self.store, leaves(plan.study)),
+            bank=ModelBank(self.store, device=device), device=device, workers=self.threads,
+            progress=progress, stop_requested=stop,
+        )  # fmt: skip
+
+
+def _threads() -> int | None:
+    """torch's number of threads, or None while torch has not been imported."""
+    torch = sys.modules.get("torch")
+    return None if torch is None else torch.get_num_threads()
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+

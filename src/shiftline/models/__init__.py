@@ -1,0 +1,1 @@
+"""Models: building them from names or from their own metadata, heads, preprocessing."""

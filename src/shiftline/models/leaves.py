@@ -1,0 +1,221 @@
+"""Resolving leaves: a name becomes a full tag, a digest of the weights, and a preprocessing."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from shiftline.declare.architectures import GlyphClip, GlyphNet, Leaf, LocalWeights, OpenClip, Timm
+from shiftline.errors import ModelError
+from shiftline.models.glyph_clip import ASSET, build_glyph_clip, glyph_tokenizer
+from shiftline.models.spec import ModelSpec, build_encoder
+from shiftline.plan.records import LeafRecord
+
+GLYPH_PREPROCESSING = {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "crop": 1.0}
+
+
+def weights_digest(state: Mapping[str, Tensor]) -> str:
+    """Return the sha256 over names, types, shapes and values, in the order of the names."""
+    total = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        total.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def resolve_leaf(leaf: Leaf, *, with_weights: bool) -> LeafRecord:
+    """Find out what a leaf stands for.
+
+    Parameters
+    ----------
+    with_weights : bool
+        Load the pre-trained weights and digest them; otherwise only the architecture is looked at.
+
+    Raises
+    ------
+    ModelError
+        The name is unknown (the closest ones are listed), or the weights cannot be had.
+    """
+    architecture = leaf.architecture if isinstance(leaf, LocalWeights) else leaf
+    state = pretrained_state(leaf) if with_weights and not isinstance(leaf, GlyphNet) else None
+    sha256 = None if state is None else weights_digest(state)
+    if isinstance(architecture, Timm):
+        name, tag, preprocessing = _timm_names(architecture)
+        return LeafRecord("timm", name, tag, sha256, preprocessing, text=False)
+    if isinstance(architecture, OpenClip):
+        preprocessing = _open_clip_preprocessing(architecture)
+        return LeafRecord("open_clip", architecture.name, architecture.pretrained, sha256, preprocessing, text=True)
+    if isinstance(architecture, GlyphClip):
+        return LeafRecord("shiftline", "glyph-clip", "typed", sha256, GLYPH_PREPROCESSING, text=True)
+    if isinstance(architecture, GlyphNet):
+        return LeafRecord("shiftline", architecture.name, None, sha256, GLYPH_PREPROCESSING, text=False)
+    raise ModelError(f"{type(leaf).__name__} is no leaf that can be resolved.")
+
+
+def leaf_spec(leaf: Leaf, record: LeafRecord, *, num_classes: int, from_scratch: bool) -> ModelSpec:
+    """Return how a classifier on this leaf is built: CLIP's features are normalised unless it starts from scratch."""
+    architecture = leaf.architecture if isinstance(leaf, LocalWeights) else leaf
+    arguments = {"quick_gelu": _quick_gelu(architecture)} if isinstance(architecture, OpenClip) else {}
+    return ModelSpec(
+        record.library, record.architecture, arguments, record.text and not from_scratch, num_classes,
+        record.preprocessing,
+    )  # fmt: skip
+
+
+def encoder_state(leaf: Leaf) -> dict[str, Tensor]:
+    """Return the pre-trained weights of the image encoder, float32, named as `build_encoder` names them."""
+    state = pretrained_state(leaf)
+    architecture = leaf.architecture if isinstance(leaf, LocalWeights) else leaf
+    if isinstance(architecture, (OpenClip, GlyphClip)):
+        state = {name.removeprefix("visual."): t for name, t in state.items() if name.startswith("visual.")}
+    elif isinstance(architecture, Timm):
+        # The classifier of the pre-training classes is not part of the encoder.
+        encoder, _ = build_encoder("timm", _timm_names(architecture)[0], {})
+        state = {name: t for name, t in state.items() if name in encoder.state_dict()}
+    return {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+
+
+def text_model(leaf: Leaf) -> tuple[nn.Module, Callable[..., Tensor]]:
+    """Return the whole vision-language model with its weights, and its tokenizer."""
+    architecture = leaf.architecture if isinstance(leaf, LocalWeights) else leaf
+    if isinstance(architecture, GlyphClip):
+        model, tokenizer = build_glyph_clip(), glyph_tokenizer()
+    elif isinstance(architecture, OpenClip):
+        import open_clip
+
+        model = open_clip.create_model(
+            architecture.name, pretrained=None, force_quick_gelu=_quick_gelu(architecture), load_weights=False
+        )
+        tokenizer = open_clip.get_tokenizer(architecture.name)
+    else:
+        raise ModelError(f"{leaf} has no text tower: expected open_clip(...) or glyph_clip().")
+    state = pretrained_state(leaf)
+    model.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
+    return model.eval(), tokenizer
+
+
+def pretrained_state(leaf: Leaf) -> dict[str, Tensor]:
+    """Return the pre-trained weights as they are stored.
+
+    Raises
+    ------
+    ModelError
+        They cannot be downloaded, the file is missing or damaged, or is a pickle of objects.
+    """
+    if isinstance(leaf, LocalWeights):
+        return _read_local(leaf)
+    if isinstance(leaf, GlyphClip):
+        return load_file(ASSET)
+    if isinstance(leaf, Timm):
+        import timm
+
+        name, tag, _ = _timm_names(leaf)
+        return _downloaded(leaf, lambda: timm.create_model(f"{name}.{tag}" if tag else name, pretrained=True))
+    if isinstance(leaf, OpenClip):
+        import open_clip
+
+        _open_clip_preprocessing(leaf)
+        return _downloaded(leaf, lambda: open_clip.create_model(leaf.name, pretrained=leaf.pretrained))
+    raise ModelError(f"{leaf} has no pre-trained weights.")
+
+
+def _downloaded(leaf: Leaf, load: Callable[[], nn.Module]) -> dict[str, Tensor]:
+    try:
+        return load().state_dict()
+    except Exception as error:
+        raise ModelError(
+            f"the weights of {leaf!r} cannot be had ({type(error).__name__}: {str(error).splitlines()[0][:200]}): they "
+            "are downloaded on first use. Without a network, put the file here and declare "
+            "LocalWeights(architecture, path)."
+        ) from error
+
+
+def _read_local(leaf: LocalWeights) -> dict[str, Tensor]:
+    path = Path(leaf.path)
+    if not path.is_file():
+        raise ModelError(f"LocalWeights: {path} does not exist. Give the path of a .safetensors or a state-dict file.")
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise ModelError(f"LocalWeights: {path} is damaged ({error}).") from error
+    except Exception as error:
+        raise ModelError(
+            f"LocalWeights: {path} is not a plain state dict ({type(error).__name__}): a pickle of objects can run code "
+            "when it is loaded and is refused. In the program that wrote it, save model.state_dict() with safetensors."
+        ) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise ModelError(f"LocalWeights: {path} holds no state dict: expected names with tensors.")
+    return state
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return the names most like a mistyped one, for a message."""
+    near = difflib.get_close_matches(name, list(known), n=5, cutoff=0.4)
+    return f"did you mean {', '.join(near)}?" if near else "no known name is like it."
+
+
+def _timm_names(leaf: Timm) -> tuple[str, str | None, dict[str, Any]]:
+    """Return architecture, tag (the default one where none is given) and preprocessing."""
+    import timm
+
+    name, _, tag = leaf.name.partition(".")
+    known = timm.list_models()
+    if name not in known:
+        raise ModelError(f"timm has no model {name!r}: {closest(name, known)}")
+    if tag:
+        tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+        if tag not in tags:
+            raise ModelError(f"timm has no weights {leaf.name!r}: {name} has the tags {', '.join(tags) or 'none'}.")
+    config = timm.models.get_pretrained_cfg(f"{name}.{tag}" if tag else name, allow_unregistered=False)
+    settings = config.to_dict() if config is not None else {}
+    size = settings.get("input_size") or (3, 224, 224)
+    preprocessing = {
+        "size": size[-1],
+        "mean": list(settings.get("mean") or (0.485, 0.456, 0.406)),
+        "std": list(settings.get("std") or (0.229, 0.224, 0.225)),
+        "interpolation": settings.get("interpolation") or "bicubic",
+        "crop": float(settings.get("crop_pct") or 0.875),
+    }
+    return name, tag or settings.get("tag") or None, preprocessing
+
+
+def _open_clip_preprocessing(leaf: OpenClip) -> dict[str, Any]:
+    import open_clip
+
+    known = open_clip.list_models()
+    if leaf.name not in known:
+        raise ModelError(f"open_clip has no model {leaf.name!r}: {closest(leaf.name, known)}")
+    tags = open_clip.list_pretrained_tags_by_model(leaf.name)
+    if leaf.pretrained not in tags:
+        raise ModelError(
+            f"open_clip has no weights {leaf.pretrained!r} for {leaf.name}: it has {', '.join(tags) or 'none'}."
+        )
+    settings = open_clip.get_pretrained_cfg(leaf.name, leaf.pretrained) or {}
+    size = open_clip.get_model_config(leaf.name)["vision_cfg"]["image_size"]
+    return {
+        "size": size if isinstance(size, int) else size[0],
+        "mean": list(settings.get("mean") or open_clip.OPENAI_DATASET_MEAN),
+        "std": list(settings.get("std") or open_clip.OPENAI_DATASET_STD),
+        "interpolation": settings.get("interpolation") or "bicubic",
+        "crop": 1.0,
+    }
+
+
+def _quick_gelu(leaf: OpenClip) -> bool:
+    """OpenAI's weights need QuickGELU; open_clip knows it from the tag, a rebuilt model has to be told."""
+    import open_clip
+
+    config = open_clip.get_model_config(leaf.name) or {}
+    tag = open_clip.get_pretrained_cfg(leaf.name, leaf.pretrained) or {}
+    return bool(config.get("quick_gelu") or tag.get("quick_gelu"))

@@ -1,0 +1,132 @@
+"""Jobs, and a plan as a directed graph of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shiftline.declare.distributions import Distribution
+from shiftline.declare.recipes import Model
+from shiftline.declare.study import NamedModel, Study
+from shiftline.errors import PlanError
+
+REVISIONS = {"train": 1, "zero-shot": 1, "probe": 1, "predict": 1, "score": 1, "select": 1}
+"""Kinds of jobs. A number is raised when the results of a kind change their meaning: its keys change with it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A unit of work with one output.
+
+    Attributes
+    ----------
+    key : str
+        sha256 of `document`; the address of the output in the store.
+    kind : str
+        A key of `REVISIONS`.
+    document : mapping
+        The JSON that identity is made of.
+    parents : tuple of str
+        Keys of the jobs whose outputs this one reads.
+    label : str
+        For people.
+    model : Model or None
+        What is trained, fitted, predicted or selected.
+    distribution : Distribution or None
+        What is trained or predicted on.
+    deferred : bool
+        It depends on a selection that has not been made: its key is provisional, and changes when the winner is known.
+    """
+
+    key: str
+    kind: str
+    document: Mapping[str, Any] = field(repr=False)
+    parents: tuple[str, ...]
+    label: str
+    model: Model | None = None
+    distribution: Distribution | None = None
+    deferred: bool = False
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """A named model with the keys of what is known about it.
+
+    Attributes
+    ----------
+    expression : Model
+        With every selection that has been made put in.
+    key : str
+        The artifact's key, or for an interpolation the digest of its form.
+    predictions, scores : mapping
+        Keys by name of the distribution ("reference", "reference val", and the shifts).
+    """
+
+    named: NamedModel
+    expression: Model
+    key: str
+    predictions: Mapping[str, str]
+    scores: Mapping[str, str]
+    deferred: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every job of a study, parents first.
+
+    Attributes
+    ----------
+    jobs : mapping
+        By key, in topological order.
+    models : tuple of PlannedModel
+        In the order of the study's declaration.
+    artifacts : mapping
+        Key of the artifact that holds the weights, by model expression.
+    """
+
+    study: Study
+    jobs: Mapping[str, Job]
+    models: tuple[PlannedModel, ...]
+    artifacts: Mapping[Model, str]
+
+    @property
+    def deferred(self) -> bool:
+        """Some jobs wait for a selection."""
+        return any(job.deferred for job in self.jobs.values())
+
+    def waves(self) -> list[list[Job]]:
+        """Return the topological levels: every job of a wave depends on earlier waves only."""
+        level: dict[str, int] = {}
+        waves: list[list[Job]] = []
+        for job in self.jobs.values():
+            level[job.key] = 1 + max((level[parent] for parent in job.parents), default=-1)
+            if level[job.key] == len(waves):
+                waves.append([])
+            waves[level[job.key]].append(job)
+        return waves
+
+    def find(self, prefix: str) -> Job:
+        """Return the job whose key starts with `prefix`.
+
+        Raises
+        ------
+        PlanError
+            None or several do.
+        """
+        found = [job for key, job in self.jobs.items() if key.startswith(prefix)]
+        if len(found) != 1:
+            what = "no job" if not found else f"{len(found)} jobs"
+            raise PlanError(
+                f"{what} of {self.study.name!r} has a key that starts with {prefix!r}: expected exactly one. "
+                "`shiftline plan STUDY` lists the keys."
+            )
+        return found[0]
+
+
+def execution_groups(jobs: Iterable[Job]) -> list[list[Job]]:
+    """Put predictions that share a distribution together, so that each image is decoded once; others stay alone."""
+    groups: dict[Any, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.distribution if job.kind == "predict" else job.key, []).append(job)
+    return list(groups.values())

@@ -1,0 +1,67 @@
+"""What planning knows about data and weights, read from small JSON records and never from the data itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """What is known of a written split.
+
+    Attributes
+    ----------
+    fingerprint : str
+        sha256 over the content, independent of file layout.
+    count : int
+        Number of examples.
+    classes : tuple of str
+        Class names in the order of the labels.
+    class_counts : tuple of int
+        Examples per class.
+    """
+
+    fingerprint: str
+    count: int
+    classes: tuple[str, ...]
+    class_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LeafRecord:
+    """What is known of an architecture and its weights, resolved once.
+
+    Attributes
+    ----------
+    library : str
+        "timm", "open_clip" or "shiftline".
+    architecture : str
+    weights : str or None
+        Full tag of the pre-trained weights.
+    sha256 : str or None
+        Digest of the pre-trained weights (names, shapes, dtypes, values).
+    preprocessing : mapping
+        size (pixels), mean, std (per channel, of [0, 1] pixels), interpolation, crop (share of the short side).
+    text : bool
+        There is a text tower, so that a zero-shot head can be written.
+    """
+
+    library: str
+    architecture: str
+    weights: str | None
+    sha256: str | None
+    preprocessing: Mapping[str, Any]
+    text: bool
+
+    def architecture_identity(self) -> dict[str, Any]:
+        """The part that a model trained from scratch depends on."""
+        return {"library": self.library, "architecture": self.architecture, "preprocessing": dict(self.preprocessing)}
+
+    def identity(self) -> dict[str, Any]:
+        """The part that a model with these weights depends on: content, not tag."""
+        return self.architecture_identity() | {"sha256": self.sha256}
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"preprocessing": dict(self.preprocessing)}

@@ -1,0 +1,170 @@
+"""Artifacts: immutable directories, published by one rename, with a manifest that is written last.
+
+    <root>/artifacts/<first two digits>/<key>/manifest.json + files
+    <root>/attempts/<key>/            what was tried: logs, failures, the state of a training that can go on
+    <root>/data/  leaves/  studies/   written data, resolved leaves, the keys of the studies that ran
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shiftline.errors import StoreError
+from shiftline.identity import digest
+from shiftline.store.files import disk_errors, read_json, sha256_of, sync, temporary_beside, write_json
+from shiftline.store.provenance import provenance
+
+MANIFEST = "manifest.json"
+MANIFEST_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is recorded of an artifact.
+
+    Attributes
+    ----------
+    key, kind : str
+    document : mapping
+        What the key is the digest of.
+    files : mapping
+        Name -> {"sha256", "size" in bytes}.
+    summary : mapping
+        Small results of the job that tables read: counts, the winner, the final loss.
+    provenance : mapping
+        Versions, hardware, time and duration: recorded and shown, not part of identity.
+    """
+
+    key: str
+    kind: str
+    document: Mapping[str, Any]
+    files: Mapping[str, Mapping[str, Any]]
+    summary: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+
+class Draft:
+    """An artifact that is being written: put files into `folder` and results into `summary`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.summary: dict[str, Any] = {}
+
+
+class Store:
+    """The folder of a study's results. Several studies and several processes can share one."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+
+    def path(self, key: str) -> Path:
+        """Return the directory of an artifact, whether it exists or not."""
+        return self.root / "artifacts" / key[:2] / key
+
+    def has(self, key: str) -> bool:
+        return (self.path(key) / MANIFEST).is_file()
+
+    def complete(self) -> set[str]:
+        """Return the keys of all artifacts (256 directory listings, no file is opened)."""
+        found: set[str] = set()
+        try:
+            shards = list(os.scandir(self.root / "artifacts"))
+        except FileNotFoundError:
+            return found
+        for shard in shards:
+            if shard.is_dir():
+                # A directory under its final name is whole: the manifest was in it before the rename.
+                found.update(entry.name for entry in os.scandir(shard.path) if len(entry.name) == 64)
+        return found
+
+    def check_writable(self) -> None:
+        """Raise `StoreError` unless files can be made in the store: found before any time is spent."""
+        with disk_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = temporary_beside(self.root / "probe")
+            probe.write_bytes(b"")
+            probe.unlink()
+
+    @contextmanager
+    def publish(self, key: str, kind: str, document: Mapping[str, Any]) -> Iterator[Draft]:
+        """Write an artifact: it appears whole when the block ends, or not at all.
+
+        Where another process published the same key first, its artifact stays and this one is dropped.
+        """
+        final = self.path(key)
+        started = time.time()
+        with disk_errors(self.root):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            folder = temporary_beside(final)
+            folder.mkdir()
+            try:
+                draft = Draft(folder)
+                yield draft
+                files = {}
+                for path in sorted(folder.iterdir()):
+                    sync(path)
+                    files[path.name] = {"sha256": sha256_of(path), "size": path.stat().st_size}
+                body = {
+                    "schema": MANIFEST_SCHEMA, "key": key, "kind": kind, "document": document, "files": files,
+                    "summary": draft.summary, "provenance": provenance(started),
+                }  # fmt: skip
+                write_json(folder / MANIFEST, body | {"digest": digest(body)})
+                sync(folder)
+                try:
+                    folder.rename(final)
+                except OSError:
+                    if not self.has(key):
+                        raise
+                sync(final.parent)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def manifest(self, key: str) -> Manifest:
+        """Read what is recorded of an artifact.
+
+        Raises
+        ------
+        StoreError
+            There is none, or it is damaged.
+        """
+        path = self.path(key) / MANIFEST
+        try:
+            body = read_json(path, what=f"the manifest of {key[:12]}")
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{key[:12]} is not in the store {self.root}: expected {path}. Run the study first."
+            ) from error
+        recorded = body.pop("digest", None) if isinstance(body, dict) else None
+        if recorded is None or digest(body) != recorded:
+            raise StoreError(
+                f"the manifest of {key[:12]} is damaged: its digest does not fit its content ({path}). "
+                "`shiftline verify --repair` moves it aside, and the next run makes it again."
+            )
+        return Manifest(key, body["kind"], body["document"], body["files"], body["summary"], body["provenance"])
+
+    def file(self, key: str, name: str) -> Path:
+        """Return the path of an artifact's file, its size checked.
+
+        Raises
+        ------
+        StoreError
+            The artifact has no such file, or the file has another size than was recorded.
+        """
+        recorded = self.manifest(key).files.get(name)
+        path = self.path(key) / name
+        if recorded is None:
+            raise StoreError(f"{key[:12]} has no file {name!r}: it has {', '.join(self.manifest(key).files)}.")
+        size = path.stat().st_size if path.exists() else 0
+        if size != recorded["size"]:
+            raise StoreError(
+                f"{path} is damaged: {recorded['size']} bytes were recorded, it has {size}. "
+                "`shiftline verify --repair` moves the artifact aside, and the next run makes it again."
+            )
+        return path

@@ -1,0 +1,105 @@
+"""Attempts: what was tried for a key. A failure is an attempt with its traceback, never a result."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from shiftline.store.artifacts import Store
+from shiftline.store.files import disk_errors, write_json
+
+
+class Attempts:
+    """The attempts of a store, by key."""
+
+    def __init__(self, store: Store) -> None:
+        self.root = store.root / "attempts"
+
+    def folder(self, key: str) -> Path:
+        return self.root / key
+
+    def state(self, key: str) -> Path:
+        """Return the folder for the state of a training that can go on (made by the training)."""
+        return self.folder(key) / "state"
+
+    def log(self, key: str) -> Path:
+        """Return the JSON-lines log of a training."""
+        return self.folder(key) / "log.jsonl"
+
+    @contextmanager
+    def claim(self, key: str) -> Iterator[bool]:
+        """Take a key for this process; yields False when another process holds it.
+
+        The claim is a file lock, so that it ends with its process, however that ends. It only saves work: two processes
+        that publish the same key do no harm.
+        """
+        with disk_errors(self.root):
+            self.folder(key).mkdir(parents=True, exist_ok=True)
+            handle = (self.folder(key) / "claim").open("a+")
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+            handle.seek(0)
+            handle.truncate()
+            json.dump({"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()}, handle)
+            handle.flush()
+            yield True
+
+    def holder(self, key: str) -> dict[str, Any] | None:
+        """Return who works on a key now: {"host", "pid", "started"}, or None."""
+        try:
+            with (self.folder(key) / "claim").open("r") as handle:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except OSError:
+                    text = handle.read()
+                    return json.loads(text) if text else {"host": "?", "pid": 0, "started": 0.0}
+        except (FileNotFoundError, PermissionError):
+            pass
+        return None
+
+    def record_failure(self, key: str, label: str, error: BaseException) -> None:
+        """Write down that a job failed."""
+        write_json(
+            self.folder(key) / "failure.json",
+            {
+                "key": key,
+                "label": label,
+                "error": f"{type(error).__name__}: {error}",
+                "traceback": "".join(traceback.format_exception(error)),
+                "host": socket.gethostname(),
+                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            },
+        )
+
+    def failure(self, key: str) -> dict[str, Any] | None:
+        """Return the last failure of a key, unless a later attempt went well."""
+        try:
+            return json.loads((self.folder(key) / "failure.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def failed(self) -> set[str]:
+        """Return the keys whose last attempt failed."""
+        try:
+            return {e.name for e in os.scandir(self.root) if os.path.exists(os.path.join(e.path, "failure.json"))}
+        except FileNotFoundError:
+            return set()
+
+    def succeed(self, key: str) -> None:
+        """Forget what a finished job no longer needs: an earlier failure and the state of its training."""
+        (self.folder(key) / "failure.json").unlink(missing_ok=True)
+        shutil.rmtree(self.state(key), ignore_errors=True)
+

@@ -1,0 +1,97 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from shiftline.errors import StoreError
+
+TEMPORARY = ".tmp-"
+"""Prefix of everything that is being written; never read, swept by `collect`."""
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a fresh name on the same file system, so that a rename is enough to publish."""
+    return path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex[:8]}")
+
+
+def sync(path: Path) -> None:
+    """Force a file, or the entries of a directory, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that readers see the old content or the new, never a part."""
+    with disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_beside(path)
+        try:
+            temporary.write_bytes(content)
+            sync(temporary)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write JSON whole; keys keep their order, numbers must be finite."""
+    write_whole(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path, *, what: str) -> Any:
+    """Read JSON.
+
+    Raises
+    ------
+    StoreError
+        The file is damaged; `what` names it in the message.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise StoreError(
+            f"{what} is damaged: expected JSON in {path}, got {path.stat().st_size} bytes that do not parse ({error}). "
+            "`shiftline verify --repair` moves damaged artifacts aside, and the next run makes them again."
+        ) from error
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn what an operating system says about a folder into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"the disk of {folder} is full: nothing was published half-way, and what was finished is kept. Free "
+                "space (`shiftline collect` lists what can go), then run again: it continues."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+            raise StoreError(
+                f"{folder} cannot be written ({error.strerror}): expected a folder that you may write to. "
+                "Choose another with --store DIR."
+            ) from error
+        raise
+
+
+class DiskFullError(StoreError):
+    """The disk is full: going on with other jobs makes no sense."""
