@@ -164,7 +164,21 @@ class ExperimentManager:
         for column in ("seed", "epoch", "n"):
             table[column] = table[column].astype("Int64")
         table["alpha"] = table["alpha"].astype(float)
-        columns = "model group recipe seed epoch alpha distribution metric value n low high key".split()
+        columns = [
+            "model",
+            "group",
+            "recipe",
+            "seed",
+            "epoch",
+            "alpha",
+            "distribution",
+            "metric",
+            "value",
+            "n",
+            "low",
+            "high",
+            "key",
+        ]
         return table[columns]
 
     def effective_robustness(self, *, shifts: Sequence[str] | None = None, scale: str = "probit") -> pd.DataFrame:
@@ -278,4 +292,3 @@ def _set_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
-

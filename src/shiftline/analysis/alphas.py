@@ -35,10 +35,13 @@ def alpha_curve(table: pd.DataFrame, *, group: str) -> pd.DataFrame:
     if rows.empty:
         with_alpha = dict.fromkeys(table.loc[table["alpha"].notna(), "group"])
         raise AnalysisError(
-            f"the group {group!r} has no mixing coefficients: groups that have are {', '.join(map(repr, with_alpha)) or 'none'}."
+            f"the group {group!r} has no mixing coefficients: groups that have are "
+            f"{', '.join(map(repr, with_alpha)) or 'none'}."
         )
     if rows.duplicated(["alpha", "distribution"]).any():
-        raise AnalysisError(f"the group {group!r} holds several curves (one alpha twice): give each pair a group of its own.")
+        raise AnalysisError(
+            f"the group {group!r} holds several curves (one alpha twice): give each pair a group of its own."
+        )
     curve = rows.pivot(index="alpha", columns="distribution", values="value")
     curve = curve[list(dict.fromkeys(rows["distribution"]))]
     shifts = [c for c in curve.columns if c not in (REFERENCE, VALIDATION)]

@@ -62,7 +62,9 @@ def scale_named(name: str) -> Scale:
     return SCALES[name]
 
 
-def inside(values: ArrayLike, n: ArrayLike, scale: Scale, *, extremes: str = "clip") -> tuple[Floats, NDArray[np.bool_]]:
+def inside(
+    values: ArrayLike, n: ArrayLike, scale: Scale, *, extremes: str = "clip"
+) -> tuple[Floats, NDArray[np.bool_]]:
     """Move accuracies of exactly 0 or 1 to where the axis is finite.
 
     Parameters

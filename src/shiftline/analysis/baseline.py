@@ -179,5 +179,7 @@ def _warnings(rows: pd.DataFrame, r2: float, n: int) -> list[str]:
     if "recipe" in rows.columns:
         runs = rows["recipe"].astype(str).str.replace(r" @ epoch \d+$", "", regex=True).nunique()
         if runs < FEWEST_MODELS:
-            notes.append(f"the {n} points are epochs of {runs} run{'s' if runs > 1 else ''}: the interval is conditional on it")
+            notes.append(
+                f"the {n} points are epochs of {runs} run{'s' if runs > 1 else ''}: the interval is conditional on it"
+            )
     return notes

@@ -38,7 +38,7 @@ def clopper_pearson(k: ArrayLike, n: ArrayLike, *, level: float = 0.95) -> Inter
     """
     correct, total = np.asarray(k, dtype=float), np.asarray(n, dtype=float)
     if np.any(total < 1) or np.any(correct < 0) or np.any(correct > total):
-        raise AnalysisError(f"expected 0 <= k <= n and n >= 1, got k={k}, n={n}.")
+        raise AnalysisError(f"expected 0 <= k <= n and n >= 1, got k={k!r}, n={n!r}.")
     tail = (1 - level) / 2
     with np.errstate(invalid="ignore"):
         low = np.where(correct == 0, 0.0, stats.beta.ppf(tail, correct, total - correct + 1))

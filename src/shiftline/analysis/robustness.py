@@ -159,7 +159,8 @@ def relative_robustness(
             low = high = np.nan
             if np.isfinite(row["n"]) and np.isfinite(base["n"]):
                 counts = [round(r["value"] * r["n"]) for r in (row, base)]
-                low, high = difference_interval(counts[0], int(row["n"]), counts[1], int(base["n"]), level=level)
+                ends = difference_interval(counts[0], int(row["n"]), counts[1], int(base["n"]), level=level)
+                low, high = float(ends.low), float(ends.high)
             rows.append(
                 {
                     "shift": shift, "model": model, "group": row.get("group"),

@@ -12,6 +12,7 @@ from torch import Tensor
 from shiftline.data.randomness import uniform
 from shiftline.declare.transforms import Augmentation, HorizontalFlip, RandomResizedCrop, Translate
 
+
 def centre_boxes(heights: np.ndarray, widths: np.ndarray, crop: float) -> np.ndarray:
     """Boxes of the evaluation crop: a centred square of `crop` times the shorter side.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def font_path(name: str) -> Path:
 
 
 @functools.cache
-def _font(name: str, size: int):
+def _font(name: str, size: int) -> Any:
     from PIL import ImageFont
 
     # The basic layout engine: raqm is optional in Pillow and shapes glyphs differently.

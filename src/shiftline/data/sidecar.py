@@ -64,7 +64,9 @@ class DataFolder:
         document = read_json(path, what=f"the sidecar of {split}")
         file = document["file"]
         if not beton.is_file():
-            raise DataError(f"{split}: {beton} is missing, its description {path} is there. Restore it, or write it anew.")
+            raise DataError(
+                f"{split}: {beton} is missing, its description {path} is there. Restore it, or write it anew."
+            )
         state = beton.stat()
         if state.st_size != file["size"] or (
             state.st_mtime_ns != file["mtime_ns"] and sha256_of(beton) != file["sha256"]

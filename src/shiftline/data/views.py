@@ -76,14 +76,14 @@ def _select(
     raise DataError(f"{type(distribution).__name__} is no distribution that can be opened.")
 
 
-def _ranked(ids: np.ndarray, seed: int) -> np.ndarray:
-    """Positions of ids in a fixed random order, in which an id's rank depends on the seed and the ids only."""
-    return np.argsort(uniform("subset", seed, torch.from_numpy(ids))[:, 0].numpy(), kind="stable")
+def _ranked(stream: str, ids: np.ndarray, seed: int) -> np.ndarray:
+    """Positions of ids in a fixed random order, a function of the stream, the seed and the ids."""
+    return np.argsort(uniform(stream, seed, torch.from_numpy(ids))[:, 0].numpy(), kind="stable")
 
 
 def select_fraction(ids: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Keep ``round(share * N)`` random ids, in increasing order; smaller shares are nested in larger ones."""
-    return np.sort(ids[_ranked(ids, seed)[: round(share * len(ids))]])
+    return np.sort(ids[_ranked("fraction", ids, seed)[: round(share * len(ids))]])
 
 
 def select_class_rates(ids: np.ndarray, labels: np.ndarray, rates: tuple[float, ...], seed: int) -> np.ndarray:
@@ -97,6 +97,6 @@ def select_class_rates(ids: np.ndarray, labels: np.ndarray, rates: tuple[float, 
     scale = (counts[asked] / weights[asked]).min()
     # A count that is a whole number in exact arithmetic must not be cut by a rounding error.
     wanted = np.floor(scale * weights + 1e-9).astype(int)
-    order = _ranked(ids, seed)
+    order = _ranked("class-rates", ids, seed)
     kept = [ids[order[labels[order] == c][:n]] for c, n in enumerate(wanted)]
     return np.sort(np.concatenate(kept))

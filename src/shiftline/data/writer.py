@@ -239,8 +239,8 @@ def _encode(example: Example, encoding: Encoding) -> _Encoded:
         return _Encoded(keep, beton.JPEG, image.height, image.width, sha)
     if encoding.short_side is not None and min(image.size) > encoding.short_side:
         scale = encoding.short_side / min(image.size)
-        size = tuple(max(encoding.short_side, round(side * scale)) for side in image.size)
-        image = image.resize(size, Image.Resampling.BICUBIC)
+        width, height = (max(encoding.short_side, round(side * scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
     if encoding.form == "jpeg":
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=encoding.quality, subsampling=0)

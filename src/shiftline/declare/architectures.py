@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 
 from shiftline.errors import DeclarationError
 from shiftline.identity import Declaration
@@ -82,7 +83,7 @@ class LocalWeights(Leaf):
             )
 
     def __str__(self) -> str:
-        return f"{self.architecture} from {os.path.basename(self.path)}"
+        return f"{self.architecture} from {Path(self.path).name}"
 
 
 def timm(name: str) -> Timm:

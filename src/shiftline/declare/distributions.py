@@ -178,9 +178,7 @@ class Reference(Declaration):
 
     def shifted(self, *transforms: Transform) -> Reference:
         """Apply transforms to all three splits."""
-        return Reference(
-            self.train.shifted(*transforms), self.val.shifted(*transforms), self.test.shifted(*transforms)
-        )
+        return Reference(self.train.shifted(*transforms), self.val.shifted(*transforms), self.test.shifted(*transforms))
 
 
 def handwritten_digits() -> Reference:

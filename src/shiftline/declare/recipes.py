@@ -20,6 +20,7 @@ from shiftline.identity import Declaration
 PRECISIONS = ("32", "bf16", "fp16")
 PROMPTS = ("a photo of the digit {}", "a picture of the digit {}", "an image of the digit {}", "the digit {}")
 """Templates for the digits study's zero-shot head."""
+ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 def _require(condition: bool, message: str) -> None:
@@ -87,7 +88,9 @@ class _Trained(Model):
 
     def validate(self) -> None:
         name = type(self).__name__
-        _require(isinstance(self.epochs, int) and self.epochs >= 1, f"{name}.epochs is {self.epochs}: expected 1 or more.")
+        _require(
+            isinstance(self.epochs, int) and self.epochs >= 1, f"{name}.epochs is {self.epochs}: expected 1 or more."
+        )
         _require(
             isinstance(self.batch_size, int) and self.batch_size >= 1,
             f"{name}.batch_size is {self.batch_size}: expected 1 or more.",
@@ -127,7 +130,7 @@ class _Trained(Model):
     def checkpoints(self, epochs: Iterable[int]) -> list[Checkpoint]:
         """The models of this run after the given epochs (counted from 1), all from one training."""
         run = dataclasses.replace(self, save=(*self.save, *epochs))
-        return [Checkpoint(run, epoch) for epoch in sorted(set(epochs))]
+        return [Checkpoint(run, epoch) for epoch in sorted(set(epochs))]  # type: ignore[arg-type]
 
 
 class FromScratch(_Trained):
@@ -162,7 +165,9 @@ class FineTune(_Trained):
     def validate(self) -> None:
         _require_origin(self)
         _require(self.head in ("keep", "random"), f'FineTune.head is {self.head!r}: choose "keep" or "random".')
-        _require(self.trainable in ("all", "head"), f'FineTune.trainable is {self.trainable!r}: choose "all" or "head".')
+        _require(
+            self.trainable in ("all", "head"), f'FineTune.trainable is {self.trainable!r}: choose "all" or "head".'
+        )
         _require(
             self.head == "random" or isinstance(self.init, Model),
             f"FineTune of {self.init}: a pre-trained leaf brings no head for the classes of a study. Give it one first "
@@ -262,7 +267,7 @@ def best(candidates: Iterable[Model]) -> Best:
     return Best(tuple(candidates))
 
 
-def interpolations(start: Model, end: Model, alphas: Iterable[float] = tuple(i / 10 for i in range(11))) -> list[Model]:
+def interpolations(start: Model, end: Model, alphas: Iterable[float] = ALPHAS) -> list[Model]:
     """Interpolate at each mixing coefficient: 0, 0.1, ... 1 unless told otherwise."""
     return [Interpolate(start, end, alpha) for alpha in alphas]
 

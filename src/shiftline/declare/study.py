@@ -70,7 +70,9 @@ def declare_study(name: Any, reference: Any, shifts: Any, models: Any, baseline:
             f"test=...), got {reference!r}."
         )
     if not isinstance(shifts, Mapping):
-        raise DeclarationError(f"the shifts of {name!r} are a {type(shifts).__name__}: expected {{name: distribution}}.")
+        raise DeclarationError(
+            f"the shifts of {name!r} are a {type(shifts).__name__}: expected {{name: distribution}}."
+        )
     for shift, distribution in shifts.items():
         if not isinstance(distribution, Distribution):
             raise DeclarationError(
@@ -78,7 +80,9 @@ def declare_study(name: Any, reference: Any, shifts: Any, models: Any, baseline:
                 "example reference.test.shifted(Blur(2))."
             )
         if shift in RESERVED:
-            raise DeclarationError(f"a shift cannot be named {shift!r}: the results use the names {', '.join(RESERVED)}.")
+            raise DeclarationError(
+                f"a shift cannot be named {shift!r}: the results use the names {', '.join(RESERVED)}."
+            )
     if not isinstance(models, Mapping) or not any(models.values()):
         raise DeclarationError(
             f"the study {name!r} declares no models: expected models() to return {{group: [recipe, ...]}} with at least "

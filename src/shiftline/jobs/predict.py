@@ -27,7 +27,8 @@ INFERENCE_BATCH = 256
 def predict_group(jobs: Sequence[Job], context: Context) -> None:
     """Predict several models on one distribution and publish each prediction under its own key."""
     distribution = jobs[0].distribution
-    assert distribution is not None and all(job.distribution == distribution for job in jobs)
+    assert distribution is not None
+    assert all(job.distribution == distribution for job in jobs)
     view = open_view(distribution, context.data)
     jobs = _by_encoder(jobs, context)
     context.progress.begin(f"{len(jobs)} models on {distribution}", len(jobs) * len(view))

@@ -27,7 +27,8 @@ ABSENT_CLASS_BIAS = -1e4
 def probe(job: Job, draft: Draft, context: Context) -> None:
     """Fit the head and write it with the encoder that it was fitted on."""
     recipe = job.model
-    assert isinstance(recipe, LinearProbe) and job.distribution is not None
+    assert isinstance(recipe, LinearProbe)
+    assert job.distribution is not None
     view = open_view(job.distribution, context.data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -49,7 +50,8 @@ def _features(classifier: Classifier, spec: ModelSpec, view: View, context: Cont
     rows = []
     for chunk in evaluation_chunks(view, workers=context.workers):
         for images in chunk.images:
-            rows.append(classifier.features(prepare(images.to(context.device), spec.preprocessing)).float().cpu())
+            inputs = prepare(images.to(context.device), spec.preprocessing)
+            rows.append(classifier.features(inputs).float().cpu())
         context.progress.advance(len(chunk.ids))
     return torch.cat(rows).double().numpy()
 

@@ -35,7 +35,8 @@ LOG_EVERY = 50
 def train(job: Job, draft: Draft, context: Context) -> None:
     """Train, and write the weights of the last epoch and of every epoch that is asked for."""
     recipe = job.model
-    assert isinstance(recipe, (FromScratch, FineTune)) and job.distribution is not None
+    assert isinstance(recipe, (FromScratch, FineTune))
+    assert job.distribution is not None
     view = open_view(job.distribution, context.data)
     # The job's random numbers are its own: the process's generator is as it was afterwards.
     with torch.random.fork_rng(devices=[]):

@@ -206,4 +206,3 @@ def _attempt(
         attempts.succeed(job.key)
     outcome.made += len(group)
     return {job.key for job in group}
-

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from shiftline.data.prepare import split_records
 from shiftline.data.sidecar import DataFolder
 from shiftline.declare.architectures import Leaf
+from shiftline.declare.codec import encode
 from shiftline.declare.recipes import FineTune, LinearProbe, ZeroShot
 from shiftline.declare.study import Study
 from shiftline.errors import DataError, StoreError
 from shiftline.identity import digest
 from shiftline.launch.extensions import check_extensions
-from shiftline.declare.codec import encode
 from shiftline.plan.checks import expressions, leaves, sources
 from shiftline.plan.graph import build_plan
 from shiftline.plan.jobs import Plan

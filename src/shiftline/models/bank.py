@@ -90,11 +90,10 @@ class ModelBank:
             start = self.encoder_identity(model.start, artifacts)
             end = self.encoder_identity(model.end, artifacts)
             return start if start == end else ("mixed", model)
-        frozen = isinstance(model, LinearProbe) or (isinstance(model, FineTune) and model.trainable == "head")
-        if frozen and isinstance(model.init, Model):  # type: ignore[union-attr]
-            return self.encoder_identity(model.init, artifacts)  # type: ignore[union-attr]
-        if frozen:
-            return ("leaf", model.init)  # type: ignore[union-attr]
+        if isinstance(model, LinearProbe) or (isinstance(model, FineTune) and model.trainable == "head"):
+            return (
+                self.encoder_identity(model.init, artifacts) if isinstance(model.init, Model) else ("leaf", model.init)
+            )
         if isinstance(model, ZeroShot):
             return ("leaf", model.model)
         return ("own", model)

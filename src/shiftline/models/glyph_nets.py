@@ -6,6 +6,8 @@ by `shiftline.models.classifier`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -80,7 +82,7 @@ class _Convolutional(nn.Module):
 
 def glyph_net(name: str) -> nn.Module:
     """Build one of the small encoders with random weights, by a name of `shiftline.declare.GLYPH_NETS`."""
-    builders = {
+    builders: dict[str, Callable[[], nn.Module]] = {
         "linear": _Flat,
         "mlp": _Perceptron,
         "conv-narrow": lambda: _Convolutional(8),

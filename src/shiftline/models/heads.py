@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def zero_shot_weights(
-    model: nn.Module,
+    model: Any,
     tokenizer: Callable[[Sequence[str]], Tensor],
     classes: Sequence[Sequence[str]],
     templates: Sequence[str],
@@ -22,7 +23,7 @@ def zero_shot_weights(
 
     Parameters
     ----------
-    model : nn.Module
+    model
         A model with `encode_text` and `logit_scale`, as open_clip builds them.
     tokenizer : callable
         Maps a list of texts to an int64 tensor of shape (texts, context).

@@ -144,7 +144,11 @@ def _read_local(leaf: LocalWeights) -> dict[str, Tensor]:
     if not path.is_file():
         raise ModelError(f"LocalWeights: {path} does not exist. Give the path of a .safetensors or a state-dict file.")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except SafetensorError as error:
         raise ModelError(f"LocalWeights: {path} is damaged ({error}).") from error
     except Exception as error:

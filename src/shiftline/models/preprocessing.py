@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tv
 from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
 
 
 def resize_and_crop(images: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:

@@ -125,7 +125,9 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], ModelSpec]:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} cannot be read as safetensors ({error}): the file is damaged or of another kind.") from error
+        raise ModelError(
+            f"{path} cannot be read as safetensors ({error}): the file is damaged or of another kind."
+        ) from error
     if "shiftline" not in metadata:
         raise ModelError(
             f"{path} has no shiftline metadata, so that its model cannot be rebuilt. Give weights of other programs as "

@@ -27,7 +27,8 @@ def sources(study: Study) -> list[Split]:
     """Return every split that a study reads, each once."""
     found = [distribution.source for _, distribution in study.evaluated()]
     found.append(study.reference.train.source)
-    found += [model.train_on.source for model in expressions(study) if getattr(model, "train_on", None) is not None]
+    trained_on = (getattr(model, "train_on", None) for model in expressions(study))
+    found += [distribution.source for distribution in trained_on if distribution is not None]
     return list(dict.fromkeys(found))
 
 
@@ -109,9 +110,13 @@ def _check_distribution(name: str, distribution: Distribution, splits: Mapping[S
                 f"classes ({', '.join(record.classes[:12])}): give one rate per class."
             )
         if isinstance(step, ClassRates):
-            gone = [c for c, r, n in zip(record.classes, step.rates, record.class_counts, strict=True) if r > 0 and n == 0]
+            gone = [
+                c for c, r, n in zip(record.classes, step.rates, record.class_counts, strict=True) if r > 0 and n == 0
+            ]
             if gone:
-                raise PlanError(f"{name}: class_rates asks for {gone[0]!r}, of which {distribution.source} has no example.")
+                raise PlanError(
+                    f"{name}: class_rates asks for {gone[0]!r}, of which {distribution.source} has no example."
+                )
         if isinstance(step, Indices) and max(step.ids) >= record.count:
             raise DeclarationError(
                 f"{name}: indices() asks for id {max(step.ids)}, {distribution.source} has ids 0 to {record.count - 1}."
@@ -181,7 +186,7 @@ def _check_model(
         if not record.text:
             raise DeclarationError(
                 f"{describe(model)}: {model.model} has no text tower to write a head with. Use open_clip(...) or "
-                "glyph_clip(), or start a FineTune from it with head=\"random\"."
+                'glyph_clip(), or start a FineTune from it with head="random".'
             )
         _check_has_weights(model, model.model, leaves)
         if model.classes is not None and len(model.classes) != classes:
@@ -252,4 +257,3 @@ def _class_names(model: Model) -> object:
         return model.classes
     below = [_class_names(child) for child in children(model)]
     return next((names for names in below if names is not None), None)
-

@@ -119,7 +119,7 @@ class Plan:
             what = "no job" if not found else f"{len(found)} jobs"
             raise PlanError(
                 f"{what} of {self.study.name!r} has a key that starts with {prefix!r}: expected exactly one. "
-                "`shiftline plan STUDY` lists the keys."
+                "`shiftline plan STUDY --jobs` lists the keys."
             )
         return found[0]
 

@@ -1,8 +1,8 @@
 """Artifacts: immutable directories, published by one rename, with a manifest that is written last.
 
-    <root>/artifacts/<first two digits>/<key>/manifest.json + files
-    <root>/attempts/<key>/            what was tried: logs, failures, the state of a training that can go on
-    <root>/data/  leaves/  studies/   written data, resolved leaves, the keys of the studies that ran
+<root>/artifacts/<first two digits>/<key>/manifest.json + files
+<root>/attempts/<key>/            what was tried: logs, failures, the state of a training that can go on
+<root>/data/  leaves/  studies/   written data, resolved leaves, the keys of the studies that ran
 """
 
 from __future__ import annotations

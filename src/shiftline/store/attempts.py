@@ -94,7 +94,7 @@ class Attempts:
     def failed(self) -> set[str]:
         """Return the keys whose last attempt failed."""
         try:
-            return {e.name for e in os.scandir(self.root) if os.path.exists(os.path.join(e.path, "failure.json"))}
+            return {e.name for e in os.scandir(self.root) if Path(e.path, "failure.json").is_file()}
         except FileNotFoundError:
             return set()
 
@@ -102,4 +102,3 @@ class Attempts:
         """Forget what a finished job no longer needs: an earlier failure and the state of its training."""
         (self.folder(key) / "failure.json").unlink(missing_ok=True)
         shutil.rmtree(self.state(key), ignore_errors=True)
-

@@ -1,4 +1,5 @@
 """Operations on weights."""
+
 from shiftline.weights.interpolate import interpolate
 
 __all__ = ["interpolate"]

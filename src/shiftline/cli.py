@@ -1,0 +1,362 @@
+"""The command line: the verbs of `ExperimentManager`, and writing data."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from shiftline.errors import ShiftlineError
+from shiftline.experiments import BUILT_IN
+from shiftline.loading import load_study, parse_parameters
+from shiftline.manager import ExperimentManager
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from shiftline.launch.in_process import Outcome
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+data = typer.Typer(no_args_is_help=True, help="Write image folders as datasets, and list what is written.")
+app.add_typer(data, name="data")
+
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help=f"{', '.join(BUILT_IN)}, module:Class, or path/to/file.py:Class.")
+]
+Parameters = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Parameters of the study's constructor.")
+]
+StoreFolder = Annotated[Path, typer.Option("--store", help="Folder of results.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no notes.")]
+DEFAULT_STORE = Path("results")
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+class Scale(StrEnum):
+    """The transformation of the axes."""
+
+    probit = "probit"
+    logit = "logit"
+    linear = "linear"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="table (percent), csv or json (fractions).")]
+ScaleOption = Annotated[Scale, typer.Option("--scale", help="Axes on which the line is fitted.")]
+
+
+def _study(name: str, parameters: list[str] | None, store: Path, *, quiet: bool = False) -> ExperimentManager:
+    study = load_study(name)
+    return study(store=store, quiet=quiet, **parse_parameters(study, parameters or []))  # type: ignore[arg-type]
+
+
+def _console() -> Console:
+    # A pipe has no width: rows must not be cut to 80 columns.
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+
+
+@app.command()
+def plan(
+    study: StudyName,
+    parameters: Parameters = None,
+    store: StoreFolder = DEFAULT_STORE,
+    jobs: Annotated[bool, typer.Option("--jobs", help="List every job with its key.")] = False,
+) -> None:
+    """Lay out the jobs of a study by wave."""
+    laid_out = _study(study, parameters, store).plan()
+    console = _console()
+    if jobs:
+        for job in laid_out.jobs.values():
+            print(f"{job.key[:12]}  {job.kind:<9}  {job.label}")
+        return
+    table = Table("wave", "kind", "jobs")
+    for number, wave in enumerate(laid_out.waves(), start=1):
+        for kind in dict.fromkeys(job.kind for job in wave):
+            table.add_row(str(number), kind, str(sum(job.kind == kind for job in wave)))
+    console.print(table)
+    deferred = sum(job.deferred for job in laid_out.jobs.values())
+    print(f"{laid_out.study.name}: {len(laid_out.jobs)} jobs, {len(laid_out.models)} models" + (
+        f"; {deferred} wait for a selection" if deferred else ""
+    ))  # fmt: skip
+
+
+@app.command()
+def run(
+    study: StudyName, parameters: Parameters = None, store: StoreFolder = DEFAULT_STORE, quiet: Quiet = False
+) -> None:
+    """Run every job that is not complete. Ctrl-C saves and stops; the next run goes on."""
+    manager = _study(study, parameters, store, quiet=quiet)
+    outcome = manager.run()
+    _report(outcome, manager.name, study, quiet=quiet)
+    raise typer.Exit(outcome.exit_status)
+
+
+def _report(outcome: Outcome, name: str, study: str, *, quiet: bool) -> None:
+    total = len(outcome.plan.jobs)
+    for key, error in outcome.failed.items():
+        job = outcome.plan.jobs[key]
+        print(f"failed: {job.kind} {key[:12]} {job.label}\n  {error}", file=sys.stderr)
+    if outcome.interrupted:
+        print(f"{name}: stopped after {outcome.made} jobs; what was done is kept. Run again to go on.", file=sys.stderr)
+    elif outcome.failed:
+        print(
+            f"{name}: {len(outcome.failed)} jobs failed, {len(outcome.blocked)} need them and were not run. "
+            "The tracebacks are in the store's attempts folder.",
+            file=sys.stderr,
+        )
+    elif quiet:
+        return
+    elif not outcome.made:
+        print(f"{name}: nothing to do, all {total} jobs are complete.")
+    else:
+        print(f"{name}: {outcome.made} jobs done in {outcome.seconds:.0f} s, all {total} are complete.")
+        print(f"Next: shiftline robustness {study}; shiftline plot {study}")
+
+
+@app.command()
+def status(
+    study: StudyName,
+    parameters: Parameters = None,
+    store: StoreFolder = DEFAULT_STORE,
+    form: Annotated[Format, typer.Option("--format", help="table, csv or json (one row per job).")] = Format.table,
+) -> None:
+    """Say what is complete, running, failed, blocked, waiting or missing. Writes nothing."""
+    from shiftline.launch.status import STATES, counts
+
+    rows = _study(study, parameters, store).status()
+    if form is not Format.table:
+        _print_rows(
+            [
+                {"key": r.job.key, "kind": r.job.kind, "label": r.job.label, "state": r.state, "detail": r.detail}
+                for r in rows
+            ],
+            form,
+        )
+        return
+    table = Table("kind", *STATES)
+    for kind, states in counts(rows).items():
+        table.add_row(kind, *(str(states[state] or "") for state in STATES))
+    _console().print(table)
+    for row in rows:
+        if row.state in ("failed", "running"):
+            print(f"{row.state}: {row.job.kind} {row.job.key[:12]} {row.job.label}: {row.detail}")
+
+
+@app.command()
+def explain(
+    study: StudyName,
+    key: Annotated[str, typer.Argument(help="A key, or its first digits.")],
+    parameters: Parameters = None,
+    store: StoreFolder = DEFAULT_STORE,
+) -> None:
+    """Say why a key is what it is: its document, and the difference to the nearest relative."""
+    explanation = _study(study, parameters, store).explain(key)
+    print(f"{explanation.job.key}\n{explanation.job.kind}: {explanation.job.label}")
+    print(json.dumps(explanation.job.document, indent=2))
+    if explanation.relative is not None:
+        print(f"\nnearest relative: {explanation.relative.key[:12]} {explanation.relative.label}")
+        for path, here, there in explanation.differences:
+            print(f"  {path}: {here!r} here, {there!r} there")
+
+
+@app.command()
+def results(
+    study: StudyName,
+    parameters: Parameters = None,
+    store: StoreFolder = DEFAULT_STORE,
+    form: FormatOption = Format.table,
+) -> None:
+    """Print every score, with exact 95 % intervals."""
+    table = _study(study, parameters, store).results()
+    if form is not Format.table:
+        _print_frame(table, form)
+        return
+    wide = table.pivot(index="model", columns="distribution", values="value")
+    wide = wide.loc[list(dict.fromkeys(table["model"])), list(dict.fromkeys(table["distribution"]))]
+    groups = table.drop_duplicates("model").set_index("model")["group"]
+    shown = Table("group", "model", *wide.columns, title="accuracy (%)")
+    for model, row in wide.iterrows():
+        shown.add_row(str(groups[model]), str(model), *("-" if v != v else f"{100 * v:.1f}" for v in row))
+    _console().print(shown)
+
+
+@app.command()
+def robustness(
+    study: StudyName,
+    parameters: Parameters = None,
+    store: StoreFolder = DEFAULT_STORE,
+    form: FormatOption = Format.table,
+    scale: ScaleOption = Scale.probit,
+) -> None:
+    """Print effective robustness per shift and model; as a table, averaged over each group."""
+    from shiftline.analysis.robustness import group_means
+
+    table = _study(study, parameters, store).effective_robustness(scale=scale.value)
+    if form is not Format.table:
+        _print_frame(table, form)
+        return
+    shown = Table(
+        "shift", "R2", "group", "models", "ER (pp)", "95 % interval over models", "",
+        title=f"effective robustness, {scale.value} axes, {table['n_baseline'].iloc[0]} baseline models",
+    )  # fmt: skip
+    r2 = table.groupby("shift")["r2"].first()
+    for row in group_means(table).itertuples():
+        low, high = 100 * row.low, 100 * row.high
+        interval = "" if low != low else f"{low:+.1f} to {high:+.1f}"
+        flag = "extrapolated" if row.extrapolated else ""
+        shown.add_row(
+            row.shift, f"{r2[row.shift]:.2f}", row.group, str(row.models), f"{100 * row.effective_robustness:+.1f}", interval,
+            flag,
+        )  # fmt: skip
+    _console().print(shown)
+    print("ER: accuracy under shift minus the baseline fit at the model's reference accuracy, percentage points.")
+    print("A low R2 means that reference accuracy says little about this shift: the line, and ER, then mean little.")
+
+
+@app.command()
+def plot(
+    study: StudyName,
+    parameters: Parameters = None,
+    store: StoreFolder = DEFAULT_STORE,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the figures.")] = None,
+    scale: ScaleOption = Scale.probit,
+) -> None:
+    """Draw the figures as PNG and PDF, with their numbers as CSV."""
+    for path in _study(study, parameters, store).plot(out, scale=scale.value).values():
+        print(path)
+
+
+@app.command()
+def verify(
+    study: StudyName,
+    parameters: Parameters = None,
+    store: StoreFolder = DEFAULT_STORE,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Move damaged artifacts aside: the next run makes them anew.")
+    ] = False,
+) -> None:
+    """Hash every artifact of the store against its manifest."""
+    manager = _study(study, parameters, store)
+    damages = manager.verify(mend=mend)
+    for damage in damages:
+        print(f"damaged: {damage.key[:12]}: {damage.problem}" + (" (moved aside)" if mend else ""))
+    print(f"{len(manager.store.complete()) + (len(damages) if mend else 0)} artifacts checked, {len(damages)} damaged.")
+    raise typer.Exit(1 if damages and not mend else 0)
+
+
+@app.command()
+def collect(
+    study: StudyName,
+    parameters: Parameters = None,
+    store: StoreFolder = DEFAULT_STORE,
+    remove: Annotated[
+        bool, typer.Option("--delete", help="Delete what is listed; without it nothing is deleted.")
+    ] = False,
+) -> None:
+    """List what no study that ran on this store needs."""
+    items = _study(study, parameters, store).collect(remove=remove)
+    for item in items:
+        print(f"{item.size:>12,} bytes  {item.path}  ({item.reason})")
+    size = sum(item.size for item in items)
+    done = "deleted" if remove else "can be deleted with --delete"
+    print(f"{len(items)} items, {size:,} bytes {done}.")
+
+
+@data.command("list")
+def data_list(store: StoreFolder = DEFAULT_STORE) -> None:
+    """List the splits that are written in a store, and those that are built in."""
+    from shiftline.data.prepare import BUILT_IN as SETS
+    from shiftline.data.sidecar import DataFolder
+    from shiftline.declare.distributions import Split
+
+    folder = DataFolder(store / "data")
+    written = {Split(path.parent.name, path.stem) for path in folder.root.glob("*/*.json")}
+    table = Table("split", "examples", "classes", "fingerprint")
+    for split in sorted(written | SETS, key=str):
+        if split in written:
+            record = folder.open(split).record
+            table.add_row(str(split), str(record.count), str(len(record.classes)), record.fingerprint[:12])
+        else:
+            table.add_row(str(split), "built in, written on first use", "", "")
+    _console().print(table)
+
+
+@data.command("write")
+def data_write(
+    dataset: Annotated[str, typer.Argument(help="Name of the dataset.")],
+    split: Annotated[str, typer.Argument(help="Name of the split.")],
+    images: Annotated[Path, typer.Option("--images", help="Folder with one sub-folder of images per class.")],
+    store: StoreFolder = DEFAULT_STORE,
+    form: Annotated[str, typer.Option(help="original (keep JPEG bytes), raw or jpeg.")] = "original",
+    short_side: Annotated[int | None, typer.Option(help="Resize the shorter side to this many pixels.")] = None,
+    quality: Annotated[int, typer.Option(help="JPEG quality of form jpeg.")] = 92,
+    workers: Annotated[int, typer.Option(help="Threads that read and encode.")] = 2,
+    quiet: Quiet = False,
+) -> None:
+    """Write an image folder as a split of a dataset."""
+    from shiftline.data.prepare import image_folder, write_image_folder
+    from shiftline.data.sidecar import DataFolder
+    from shiftline.data.writer import Encoding
+    from shiftline.declare.distributions import Split
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as bars:
+        task = bars.add_task(f"{dataset}/{split}", total=len(image_folder(images)[0]))
+        record = write_image_folder(
+            DataFolder(store / "data"), Split(dataset, split), images,
+            encoding=Encoding(form, short_side, quality), workers=workers, advance=lambda: bars.advance(task),
+        )  # fmt: skip
+    print(
+        f"{dataset}/{split}: {record.count} images, {len(record.classes)} classes, fingerprint {record.fingerprint[:12]}"
+    )
+
+
+def _print_frame(table: pd.DataFrame, form: Format) -> None:
+    if form is Format.csv:
+        sys.stdout.write(table.to_csv(index=False))
+    else:
+        # Through pandas' own writer: it turns missing values of every type into null.
+        print(json.dumps(json.loads(table.to_json(orient="records", double_precision=15)), indent=1))
+
+
+def _print_rows(rows: list[dict[str, str]], form: Format) -> None:
+    if form is Format.json:
+        print(json.dumps(rows, indent=1))
+        return
+    import csv
+
+    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def main() -> None:
+    """Run the command line: errors of shiftline are one message on standard error and exit status 1."""
+    try:
+        app()
+    except ShiftlineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`| head`): nothing is left to say, and the shutdown must not try.
+        sys.stderr.close()
+        raise SystemExit(0) from None
+
+
+if __name__ == "__main__":
+    main()

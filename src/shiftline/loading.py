@@ -1,0 +1,136 @@
+"""Finding the study that a command names: built-in, ``module:Class``, or ``path/to/file.py:Class``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+import typing
+from pathlib import Path
+from types import ModuleType
+
+from shiftline.errors import StudyNotFoundError
+from shiftline.experiments import BUILT_IN
+from shiftline.manager import ExperimentManager
+
+_NOT_PARAMETERS = ("self", "store", "quiet")
+
+
+def load_study(name: str) -> type[ExperimentManager]:
+    """Return the class of a study.
+
+    Parameters
+    ----------
+    name : str
+        "digits", "package.module:Class" or "path/to/file.py:Class"; the class may be left out of a file that has one.
+
+    Raises
+    ------
+    StudyNotFoundError
+        The file does not exist or raises on import, or has no study, or several and none is named.
+    """
+    name = BUILT_IN.get(name, name)
+    place, _, chosen = name.partition(":")
+    if place.endswith(".py"):
+        module = _from_file(Path(place))
+    elif ":" in name:
+        module = _from_module(place)
+    else:
+        near = difflib.get_close_matches(name, BUILT_IN, n=1)
+        raise StudyNotFoundError(
+            f"there is no study {name!r}{f': did you mean {near[0]}?' if near else '.'} Expected a built-in name "
+            f"({', '.join(BUILT_IN)}), module:Class, or path/to/file.py:Class."
+        )
+    studies = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value)
+        and issubclass(value, ExperimentManager)
+        and value is not ExperimentManager
+        and value.__module__ == module.__name__
+    }
+    if chosen:
+        found = getattr(module, chosen, None)
+        if not (inspect.isclass(found) and issubclass(found, ExperimentManager)):
+            raise StudyNotFoundError(
+                f"{place} has no study {chosen!r}: it has {', '.join(studies) or 'none'} (classes that subclass "
+                "shiftline.ExperimentManager)."
+            )
+        return found
+    if len(studies) != 1:
+        raise StudyNotFoundError(
+            f"{place} has {len(studies)} studies ({', '.join(studies) or 'no class subclasses shiftline.ExperimentManager'})"
+            f": expected one, or its name after a colon, {place}:Class."
+        )
+    return next(iter(studies.values()))
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise StudyNotFoundError(f"the study file {path} does not exist (looked in {Path.cwd()}).")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # inspect.getsource looks a class up through its module.
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[path.stem]
+        raise StudyNotFoundError(
+            f"the study file {path} raises on import: {type(error).__name__}: {error}. Run `python {path}` to see where."
+        ) from error
+    return module
+
+
+def _from_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise StudyNotFoundError(f"the module {name!r} cannot be imported: {type(error).__name__}: {error}.") from error
+
+
+def study_parameters(study: type[ExperimentManager]) -> dict[str, inspect.Parameter]:
+    """Return the parameters that a study's constructor takes besides store and quiet."""
+    parameters = inspect.signature(study.__init__).parameters
+    return {
+        name: p
+        for name, p in parameters.items()
+        if name not in _NOT_PARAMETERS and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    }
+
+
+def parse_parameters(study: type[ExperimentManager], texts: list[str]) -> dict[str, object]:
+    """Turn ``name=value`` texts into arguments of a study's constructor, typed by its annotations.
+
+    Raises
+    ------
+    StudyNotFoundError
+        An unknown name (the valid ones are listed), or a value of another type.
+    """
+    valid = study_parameters(study)
+    hints = typing.get_type_hints(study.__init__)
+    parsed: dict[str, object] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or name not in valid:
+            listed = ", ".join(f"{n}={p.default!r}" for n, p in valid.items()) or "none"
+            raise StudyNotFoundError(
+                f"{text!r} is no parameter of {study.__name__}: expected name=value; its parameters are {listed}."
+            )
+        parsed[name] = _typed(name, value, hints.get(name, str))
+    return parsed
+
+
+def _typed(name: str, value: str, kind: object) -> object:
+    booleans = {"true": True, "false": False, "1": True, "0": False}
+    try:
+        if kind is bool:
+            return booleans[value.lower()]
+        return kind(value) if kind in (int, float, str) else value  # type: ignore[operator]
+    except (ValueError, KeyError) as error:
+        wanted = getattr(kind, "__name__", str(kind))
+        raise StudyNotFoundError(f"{name}={value!r}: expected a value of type {wanted}.") from error
