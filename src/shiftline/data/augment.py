@@ -37,7 +37,8 @@ def random_boxes(
         top, left, height, width.
     """
     tries = 10
-    u = uniform(RandomResizedCrop.tag, seed, torch.from_numpy(ids), epoch=epoch, draws=4 * tries).numpy()
+    keys = torch.from_numpy(np.ascontiguousarray(ids))
+    u = uniform(RandomResizedCrop.tag, seed, keys, epoch=epoch, draws=4 * tries).numpy()
     u = u.reshape(len(ids), tries, 4)
     tall, wide = heights.astype(np.float64)[:, None], widths.astype(np.float64)[:, None]
     area = tall * wide * (augmentation.scale[0] + u[..., 0] * (augmentation.scale[1] - augmentation.scale[0]))

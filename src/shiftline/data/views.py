@@ -94,7 +94,8 @@ def select_class_rates(ids: np.ndarray, labels: np.ndarray, rates: tuple[float, 
     counts = np.bincount(labels, minlength=len(rates))
     weights = np.asarray(rates)
     asked = weights > 0
-    scale = (counts[asked] / weights[asked]).min()
+    with np.errstate(over="ignore"):  # A vanishing rate sets no limit.
+        scale = (counts[asked] / weights[asked]).min()
     # A count that is a whole number in exact arithmetic must not be cut by a rounding error.
     wanted = np.floor(scale * weights + 1e-9).astype(int)
     order = _ranked("class-rates", ids, seed)

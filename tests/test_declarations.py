@@ -1,0 +1,160 @@
+"""Declarations: what can be said, and the message where something cannot."""
+
+from __future__ import annotations
+
+import pytest
+
+from shiftline import (
+    AdamW,
+    Blur,
+    FineTune,
+    FromScratch,
+    Interpolate,
+    LinearProbe,
+    LocalWeights,
+    Reference,
+    Split,
+    ZeroShot,
+    best,
+    glyph_clip,
+    glyph_net,
+    grid,
+    handwritten_digits,
+    interpolations,
+    replicates,
+    timm,
+)
+from shiftline.declare.recipes import Replicate, describe, leaf, map_children, with_seed
+from shiftline.declare.study import declare_study, member_attributes
+from shiftline.declare.transforms import Contrast, HorizontalFlip, RandomResizedCrop, Rotate, Tint
+from shiftline.errors import DeclarationError
+
+REFERENCE = handwritten_digits()
+CLIP = ZeroShot(glyph_clip())
+TUNED = FineTune(CLIP)
+
+
+def study(models, *, shifts=None, baseline=None, reference=REFERENCE, name="s"):
+    return declare_study(name, reference, shifts or {}, models, baseline)
+
+
+def test_recipes_compose():
+    ends = interpolations(CLIP, TUNED)
+    again = FineTune(ends[5], epochs=2)
+    chosen = best(interpolations(CLIP, best([again, TUNED])))
+    assert describe(again).startswith("fine-tune(interpolate(zero-shot(glyph-clip)")
+    assert leaf(chosen) == glyph_clip()
+    assert Interpolate(*replicates(TUNED, [1, 2]), 0.5).start.seed == 1
+
+
+def test_replicates_change_the_seed_of_the_outermost_training_only():
+    lp_ft = FineTune(FineTune(CLIP, seed=7), epochs=2)
+    (copy,) = replicates(lp_ft, [3])
+    assert copy.seed == 3
+    assert copy.init.seed == 7
+    assert with_seed(Interpolate(CLIP, TUNED, 0.3), 5).end.seed == 5
+    assert replicates(best([TUNED]), [2]) == [Replicate(best([TUNED]), 2)]
+
+
+def test_grids_multiply_and_tied_keys_change_together():
+    runs = grid(lambda lr, epochs, seed: (lr, epochs, seed), lr__epochs=[(0.1, 4), (0.2, 8)], seed=[0, 1])
+    assert runs == [(0.1, 4, 0), (0.1, 4, 1), (0.2, 8, 0), (0.2, 8, 1)]
+    with pytest.raises(DeclarationError, match="1 values for the 2 tied keys lr, epochs"):
+        grid(lambda **k: k, lr__epochs=[(0.1,)])
+
+
+def test_checkpoints_share_one_run():
+    first, last = FromScratch(glyph_net("mlp"), epochs=5).checkpoints([5, 2])
+    assert first.run == last.run
+    assert (first.epoch, last.epoch, first.run.save) == (2, 5, (2, 5))
+
+
+def test_members_are_named_by_what_tells_them_apart():
+    declared = study(
+        {
+            "wise": interpolations(CLIP, TUNED, [0, 0.25]),
+            "seeds": replicates(TUNED, [3, 4]),
+            "epochs": FromScratch(glyph_net("mlp"), epochs=5).checkpoints([1, 2]),
+            "alone": CLIP,
+            "named": {"mine": TUNED.replace(epochs=3)},
+            "numbered": [TUNED.replace(epochs=4, seed=1), LinearProbe(CLIP)],
+        }
+    )
+    assert [m.model for m in declared.models] == [
+        "wise alpha=0", "wise alpha=0.25", "seeds seed=3", "seeds seed=4", "epochs epoch=1", "epochs epoch=2", "alone",
+        "mine", "numbered 1", "numbered 2",
+    ]  # fmt: skip
+
+
+def test_map_children_leaves_an_unchanged_expression_alone():
+    model = Interpolate(CLIP, TUNED, 0.5)
+    assert map_children(model, lambda m: m) is model
+
+
+def test_attributes_for_the_results_table():
+    assert member_attributes(Interpolate(CLIP, TUNED.replace(seed=3), 0.5)) == {"alpha": 0.5, "seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: study({}), "declares no models"),
+        (lambda: study({"a": []}), "declares no models"),
+        (lambda: study({"a": [3]}), "holds a int: expected model expressions"),
+        (lambda: study({"a": CLIP}, reference=None), "has no reference distribution"),
+        (lambda: study({"a": CLIP}, name=""), "needs a name"),
+        (lambda: study({"a": CLIP}, shifts={"x": 3}), "the shift 'x'.*is a int"),
+        (lambda: study({"a": CLIP}, shifts={"average": REFERENCE.test}), "cannot be named 'average'"),
+        (lambda: study({"a": CLIP}, baseline="b"), "'b', which does not exist: the groups are 'a'"),
+        (lambda: study({"a": {"x": CLIP}, "b": {"x": TUNED}}), "two models are named 'x'"),
+        (lambda: Reference(REFERENCE.train, REFERENCE.test, REFERENCE.test), "val and test are the same"),
+        (lambda: Reference(REFERENCE.train, 3, REFERENCE.test), "Reference.val is a int"),
+        (lambda: Split("a/b", "c"), "expected two plain names"),
+        (lambda: REFERENCE.test.fraction(0), "above 0 and at most 1"),
+        (lambda: REFERENCE.test.indices([]), "at least one id"),
+        (lambda: REFERENCE.test.indices([-1]), "0 or more"),
+        (lambda: REFERENCE.test.indices([1, 1]), "appear once"),
+        (lambda: REFERENCE.test.class_rates([0, 0]), "not all 0"),
+        (lambda: REFERENCE.test.shifted(lambda x: x), "has no canonical form.*subclass of shiftline.Transform"),
+        (lambda: Interpolate(CLIP, TUNED, 1.2), "alpha is 1.2: expected a mixing coefficient from 0"),
+        (lambda: Interpolate(CLIP, TUNED, float("nan")), "alpha is nan"),
+        (lambda: Interpolate(glyph_clip(), TUNED, 0.5), "expected a model with a head"),
+        (lambda: best([]), "best\\(\\) of nothing"),
+        (lambda: best([glyph_clip()]), "a candidate is a GlyphClip"),
+        (lambda: FineTune(glyph_clip()), 'brings no head.*head="random"'),
+        (lambda: FineTune(CLIP, head="new"), 'choose "keep" or "random"'),
+        (lambda: FineTune(CLIP, trainable="tail"), 'choose "all" or "head"'),
+        (lambda: FineTune(3), "expected a model expression"),
+        (lambda: FromScratch(CLIP), "is a ZeroShot: expected timm"),
+        (lambda: FromScratch(glyph_net("mlp"), epochs=0), "epochs is 0"),
+        (lambda: FromScratch(glyph_net("mlp"), batch_size=0), "batch_size is 0"),
+        (lambda: FromScratch(glyph_net("mlp"), precision="64"), "choose one of 32, bf16, fp16"),
+        (lambda: FromScratch(glyph_net("mlp"), label_smoothing=1.0), "label_smoothing is 1.0"),
+        (lambda: FromScratch(glyph_net("mlp"), clip_norm=0.0), "positive norm"),
+        (lambda: FromScratch(glyph_net("mlp"), optimizer="sgd"), "expected SGD"),
+        (lambda: FromScratch(glyph_net("mlp"), schedule="cosine"), "expected Constant"),
+        (lambda: FromScratch(glyph_net("mlp"), augment=[3]), "expected a list of HorizontalFlip"),
+        (lambda: FromScratch(glyph_net("mlp"), epochs=2).checkpoints([3]), "expected epochs from 1 to 2"),
+        (lambda: glyph_net("transformer"), "choose one of linear, mlp"),
+        (lambda: ZeroShot(glyph_clip(), templates=("a photo",)), "exactly one {}"),
+        (lambda: ZeroShot(glyph_clip(), templates=()), "at least one text"),
+        (lambda: ZeroShot(glyph_clip(), classes=("one", ())), r"classes\[1\].*at least one name"),
+        (lambda: LinearProbe(CLIP, inverse_l2=0), "expected a positive number"),
+        (lambda: LocalWeights(CLIP, "x"), "expected timm"),
+        (lambda: AdamW(lr=0), "expected a positive learning rate"),
+        (lambda: AdamW(lr=float("nan")), "expected a positive learning rate"),
+        (lambda: Blur(0), "expected a positive number"),
+        (lambda: Rotate(200), "-180 to 180"),
+        (lambda: Contrast(-1), "0 or more"),
+        (lambda: Tint(p=1.5), "expected a probability"),
+        (lambda: HorizontalFlip(p=-1), "expected a probability"),
+        (lambda: RandomResizedCrop(scale=(0, 1)), "0 < low <= high"),
+    ],
+)
+def test_bad_declarations_say_what_is_wrong(make, message):
+    with pytest.raises(DeclarationError, match=message):
+        make()
+
+
+def test_a_timm_leaf_is_named_by_its_name():
+    assert describe(FromScratch(timm("resnet18"), epochs=2)) == "from-scratch(resnet18, 2 epochs, adamw lr=0.001)"

@@ -1,0 +1,251 @@
+"""Plans: pure, shared between studies, stable when tuning ends, and refused before time is spent."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from shiftline import (
+    AdamW,
+    Blur,
+    FineTune,
+    FromScratch,
+    Interpolate,
+    LinearProbe,
+    LocalWeights,
+    Reference,
+    Split,
+    ZeroShot,
+    best,
+    glyph_clip,
+    glyph_net,
+    interpolations,
+    replicates,
+)
+from shiftline.declare.study import declare_study
+from shiftline.errors import DeclarationError, PlanError
+from shiftline.plan.checks import leaves, sources
+from shiftline.plan.graph import build_plan
+from shiftline.plan.jobs import execution_groups
+from shiftline.plan.records import LeafRecord, SplitRecord
+
+TEN = tuple("abcdefghij")
+PREPROCESSING = {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "crop": 1.0}
+REFERENCE = Reference(Split("d", "train"), Split("d", "val"), Split("d", "test"))
+CLIP = ZeroShot(glyph_clip())
+TUNED = FineTune(CLIP)
+MLP = FromScratch(glyph_net("mlp"))
+
+
+def records(study, **changes):
+    made = {}
+    for split in sources(study):
+        made[split] = SplitRecord(f"fingerprint of {split}", 100, TEN, (10,) * 10)
+    return made | {Split(*name.split("/")): record for name, record in changes.items()}
+
+
+def leaf_record(leaf):
+    architecture = leaf.architecture if isinstance(leaf, LocalWeights) else leaf
+    text = architecture == glyph_clip()
+    name = "glyph-clip" if text else architecture.name
+    return LeafRecord("shiftline", name, None, "sha" if text or leaf != architecture else None, PREPROCESSING, text)
+
+
+def plan(models, *, shifts=None, baseline=None, reference=REFERENCE, winners=None, splits=None):
+    study = declare_study("s", reference, {"blur": reference.test.shifted(Blur(2))} if shifts is None else shifts, models, baseline)
+    return build_plan(
+        study, splits=records(study, **(splits or {})), leaves={leaf: leaf_record(leaf) for leaf in leaves(study)},
+        winner_of=(winners or {}).get,
+    )  # fmt: skip
+
+
+def kinds(made):
+    found = {}
+    for job in made.jobs.values():
+        found[job.kind] = found.get(job.kind, 0) + 1
+    return found
+
+
+def test_every_model_is_predicted_and_scored_on_every_distribution():
+    made = plan({"a": MLP, "b": [CLIP, TUNED]})
+    assert kinds(made) == {"train": 2, "zero-shot": 1, "predict": 9, "score": 9}
+    assert all(set(m.scores) == {"reference", "reference val", "blur"} for m in made.models)
+
+
+def test_parents_come_first_and_waves_depend_on_earlier_waves_only():
+    made = plan({"w": interpolations(CLIP, best([TUNED, TUNED.replace(seed=1)]))})
+    seen = set()
+    for job in made.jobs.values():
+        assert set(job.parents) <= seen
+        seen.add(job.key)
+    before = set()
+    for wave in made.waves():
+        assert all(set(job.parents) <= before for job in wave)
+        before |= {job.key for job in wave}
+
+
+def test_planning_is_a_pure_function_of_the_declaration():
+    models = {"w": interpolations(CLIP, TUNED)}
+    assert list(plan(models).jobs) == list(plan(models).jobs)
+
+
+def test_one_recipe_in_two_studies_and_two_groups_is_one_job():
+    first, second = plan({"a": TUNED}), plan({"b": {"other name": TUNED}, "c": interpolations(CLIP, TUNED)})
+    assert set(first.jobs) <= set(second.jobs)
+
+
+def test_groups_and_names_are_not_part_of_identity():
+    assert set(plan({"a": {"x": MLP}}).jobs) == set(plan({"b": {"y": MLP}}, baseline="b").jobs)
+
+
+def test_checkpoints_of_one_run_are_one_training():
+    made = plan({"a": MLP.checkpoints([1, 4, 8])})
+    assert kinds(made)["train"] == 1
+
+
+def test_keys_depend_on_the_data_by_content():
+    changed = SplitRecord("another fingerprint", 100, TEN, (10,) * 10)
+    first, second = plan({"a": MLP}), plan({"a": MLP}, splits={"d/train": changed})
+    assert not {j.key for j in first.jobs.values() if j.kind == "train"} & set(second.jobs)
+
+
+def test_a_leaf_enters_by_the_content_of_its_weights_not_by_its_path():
+    one, other = (FineTune(LocalWeights(glyph_net("mlp"), path), head="random") for path in ("/a", "/b"))
+    made = plan({"x": [one, other]})
+    assert kinds(made)["train"] == 1
+
+
+def test_equal_seeds_and_settings_are_needed_to_share():
+    made = plan({"a": replicates(TUNED, range(3)), "b": TUNED.replace(seed=1)})
+    assert kinds(made)["train"] == 3
+
+
+def test_a_selection_defers_what_depends_on_it_and_replicates_reuse_the_winner():
+    candidates = [TUNED.replace(seed=0, optimizer=AdamW(lr=lr)) for lr in (1e-3, 1e-4)]
+    chosen = best(candidates)
+    models = {"seeds": replicates(chosen, [0, 1]), "w": interpolations(CLIP, chosen, [0.5])}
+    before = plan(models)
+    (select,) = [job for job in before.jobs.values() if job.kind == "select"]
+    assert before.deferred
+    assert not select.deferred
+    assert all(job.deferred for m in before.models for key in m.scores.values() for job in [before.jobs[key]])
+    after = plan(models, winners={select.key: 1})
+    assert not after.deferred
+    winner = candidates[1]
+    assert after.models[0].expression == winner
+    assert after.models[1].expression == winner.replace(seed=1)
+    # Both candidates, and one replicate with a new seed: seed 0 is the winner itself.
+    assert kinds(after)["train"] == 3
+    # What does not depend on the selection keeps its keys.
+    assert {j.key for j in before.jobs.values() if not j.deferred} <= set(after.jobs)
+
+
+def test_a_selection_over_selections_is_made_from_the_inside():
+    inner = best([TUNED, TUNED.replace(seed=1)])
+    outer = best(interpolations(CLIP, inner))
+    first = plan({"a": outer})
+    (select,) = [j for j in first.jobs.values() if j.kind == "select" and not j.deferred]
+    second = plan({"a": outer}, winners={select.key: 0})
+    open_ones = [j for j in second.jobs.values() if j.kind == "select" and j.key != select.key]
+    assert len(open_ones) == 1
+    assert not open_ones[0].deferred
+    third = plan({"a": outer}, winners={select.key: 0, open_ones[0].key: 3})
+    assert third.models[0].expression == Interpolate(CLIP, TUNED, 0.3)
+
+
+def test_predictions_of_one_distribution_are_executed_together():
+    made = plan({"w": interpolations(CLIP, TUNED)})
+    predictions = [j for j in made.jobs.values() if j.kind == "predict"]
+    groups = execution_groups(predictions)
+    assert len(groups) == 3
+    assert all(len(group) == 11 and len({j.distribution for j in group}) == 1 for group in groups)
+
+
+def test_keys_are_those_of_the_golden_file():
+    made = plan({"w": interpolations(CLIP, TUNED, [0, 0.5]), "p": LinearProbe(CLIP), "s": MLP.checkpoints([2])})
+    found = {f"{job.kind}: {job.label}": job.key for job in made.jobs.values()}
+    golden = json.loads((Path(__file__).parent / "golden" / "keys.json").read_text())
+    assert found == golden, "keys changed: raise the revision of the kind in plan/jobs.py, or SCHEMA.\n" + json.dumps(found, indent=1)
+
+
+def test_finding_a_job_by_the_first_digits_of_its_key():
+    made = plan({"a": MLP})
+    key = next(iter(made.jobs))
+    assert made.find(key[:16]).key == key
+    with pytest.raises(PlanError, match="no job"):
+        made.find("zz")
+    with pytest.raises(PlanError, match="jobs of 's' has a key that starts with ''"):
+        made.find("")
+
+
+def test_ten_thousand_jobs_are_planned_within_seconds():
+    models = {"all": [FromScratch(glyph_net("mlp"), seed=seed) for seed in range(770)]}
+    shifts = {f"blur {s}": REFERENCE.test.shifted(Blur(s)) for s in (1, 2, 3, 4)}
+    started = time.process_time()
+    made = plan(models, shifts=shifts)
+    made.waves()
+    assert len(made.jobs) > 10_000
+    # A runaway guard, far above the second that it takes: timings live in benchmarks/.
+    assert time.process_time() - started < 60
+
+
+SMALL = SplitRecord("small", 10, TEN, (1,) * 10)
+OTHER = SplitRecord("other", 100, ("x", "y"), (50, 50))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"models": {"a": MLP}, "splits": {"d/train": SMALL}}, PlanError, "has 10 examples, fewer than one batch of 64"),
+        ({"models": {"a": MLP}, "splits": {"d/test": OTHER}}, DeclarationError, "need one label space"),
+        ({"models": {"a": MLP}, "shifts": {"x": REFERENCE.test.fraction(0.001)}}, PlanError, "x .* is empty"),
+        ({"models": {"a": MLP}, "shifts": {"x": REFERENCE.test.class_rates([1, 2])}}, DeclarationError, "2 rates, d/test has 10"),
+        ({"models": {"a": MLP}, "shifts": {"x": REFERENCE.test.indices([200])}}, DeclarationError, "ids 0 to 99"),
+        ({"models": {"a": MLP}, "shifts": {"x": REFERENCE.train.shifted(Blur(1))}}, DeclarationError, "share examples of d/train"),
+        ({"models": {"a": MLP}, "shifts": {"x": REFERENCE.val.shifted(Blur(1))}}, DeclarationError, "share examples of d/val"),
+        (
+            {"models": {"a": MLP.replace(train_on=Split("e", "train"))}},
+            DeclarationError, "is not .a subset of. the reference's train split.*other_data=True",
+        ),
+        (
+            {"models": {"a": MLP.replace(train_on=REFERENCE.train.shifted(Blur(1)))}},
+            DeclarationError, "training and selection read reference data only",
+        ),
+        (
+            {"models": {"a": MLP.replace(train_on=REFERENCE.test, other_data=True)}},
+            DeclarationError, "a model would be scored on what it was trained",
+        ),
+        (
+            {"models": {"a": [MLP.replace(train_on=Split("e", "train"), other_data=True)]}, "baseline": "a"},
+            DeclarationError, "which reads other data",
+        ),
+        ({"models": {"a": ZeroShot(glyph_net("mlp"))}}, DeclarationError, "no text tower"),
+        ({"models": {"a": FineTune(glyph_net("mlp"), head="random")}}, DeclarationError, "no pre-trained weights to start from"),
+        ({"models": {"a": ZeroShot(glyph_clip(), classes=("x", "y"))}}, DeclarationError, "names 2 classes, the data has 10"),
+        ({"models": {"a": Interpolate(CLIP, MLP, 0.5)}}, DeclarationError, "differ in architecture"),
+        (
+            {"models": {"a": Interpolate(CLIP, FineTune(ZeroShot(glyph_clip(), classes=tuple("klmnopqrst"))), 0.5)}},
+            DeclarationError, "differ in classes",
+        ),
+        ({"models": {"a": best([MLP, MLP])}}, DeclarationError, "listed twice"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_carried_out_is_refused_before_time_is_spent(arguments, error, message):
+    with pytest.raises(error, match=message):
+        plan(arguments.pop("models"), **arguments)
+
+
+def test_two_parts_of_one_split_are_told_apart_by_their_ids():
+    both = Split("d", "all")
+    parts = Reference(both.indices(range(70)), both.indices(range(70, 80)), both.indices(range(80, 100)))
+    assert plan({"a": MLP}, reference=parts, shifts={})
+    with pytest.raises(DeclarationError, match="share examples"):
+        overlapping = Reference(both.indices(range(70)), both.indices(range(60, 80)), both.indices(range(80, 100)))
+        plan({"a": MLP}, reference=overlapping, shifts={})
+
+
+def test_a_study_without_shifts_and_baseline_is_fine():
+    assert kinds(plan({"a": MLP}, shifts={})) == {"train": 1, "predict": 2, "score": 2}
