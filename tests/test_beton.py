@@ -185,7 +185,9 @@ def _cut_half(data):
 
 
 def _zero_pointer(data):
-    at = beton.HEADER.itemsize + 2 * beton.FIELD.itemsize + beton.ROW.fields["f0"][1] + beton.IMAGE.fields["data_ptr"][1]
+    at = (
+        beton.HEADER.itemsize + 2 * beton.FIELD.itemsize + beton.ROW.fields["f0"][1] + beton.IMAGE.fields["data_ptr"][1]
+    )
     return data[:at] + bytes(8) + data[at + 8 :]
 
 
@@ -198,7 +200,9 @@ def _version(data):
     return b"\x07" + data[1:]
 
 
-@pytest.mark.parametrize("damage", [_cut_tail, _cut_half, _zero_pointer, _zero_table, _version, lambda d: b"", lambda d: b"PNG" * 5000])
+@pytest.mark.parametrize(
+    "damage", [_cut_tail, _cut_half, _zero_pointer, _zero_table, _version, lambda d: b"", lambda d: b"PNG" * 5000]
+)
 def test_a_damaged_structure_is_an_error_on_opening(tmp_path, damage):
     path = write(tmp_path, pictures()).beton
     path.write_bytes(damage(path.read_bytes()))
@@ -251,9 +255,13 @@ def test_the_fingerprint_is_that_of_its_definition(tmp_path):
     import struct
 
     images = pictures(3)
-    total = hashlib.sha256(json.dumps({"fields": ["image", "label"], "recipe": {"form": "raw", "short_side": None}}).encode())
+    total = hashlib.sha256(
+        json.dumps({"fields": ["image", "label"], "recipe": {"form": "raw", "short_side": None}}).encode()
+    )
     for label, image in enumerate(images):
-        total.update(hashlib.sha256(struct.pack("<3q", *image.shape) + image.tobytes()).digest() + struct.pack("<q", label))
+        total.update(
+            hashlib.sha256(struct.pack("<3q", *image.shape) + image.tobytes()).digest() + struct.pack("<q", label)
+        )
     assert write(tmp_path, images).record.fingerprint == total.hexdigest()
 
 
@@ -290,7 +298,9 @@ def test_odd_images_become_upright_rgb(tmp_path):
     shapes = [image.shape for image in PlainReader(index).images(np.arange(5))]
     # cmyk, grey, palette, rotated, thin: in the order of their names.
     assert shapes == [(40, 24, 3), (40, 24, 3), (40, 24, 3), (24, 40, 3), (40, 1, 3)]
-    for a, b in zip(PlainReader(index).images(np.arange(5)), FfcvReader(index, compiled=False).images(np.arange(5)), strict=True):
+    for a, b in zip(
+        PlainReader(index).images(np.arange(5)), FfcvReader(index, compiled=False).images(np.arange(5)), strict=True
+    ):
         assert alike(a, b)
 
 
@@ -308,14 +318,23 @@ def test_resizing_keeps_the_shorter_side_and_jpeg_is_small(tmp_path):
     [
         (lambda root: write(root, []), "no examples to write"),
         (lambda root: write(root, pictures(), page=1000), "expected a power of two"),
-        (lambda root: write_split(DataFolder(root), SPLIT, [Example(pictures()[0], 3)], classes=["a"]), "has the label 3"),
-        (lambda root: write_split(DataFolder(root), SPLIT, [Example(pictures()[0], 0)], classes=["a", "a"]), "appears twice"),
+        (
+            lambda root: write_split(DataFolder(root), SPLIT, [Example(pictures()[0], 3)], classes=["a"]),
+            "has the label 3",
+        ),
+        (
+            lambda root: write_split(DataFolder(root), SPLIT, [Example(pictures()[0], 0)], classes=["a", "a"]),
+            "appears twice",
+        ),
         (lambda root: write(root, [np.zeros((4, 4), np.uint8)]), "expected uint8 pixels"),
         (lambda root: Encoding("webp"), "choose original, raw or jpeg"),
         (lambda root: Encoding("original", short_side=3), "cannot resize"),
         (lambda root: image_folder(Path(root) / "none"), "is no folder"),
         (lambda root: image_folder(Path(root)), "has no images"),
-        (lambda root: split_records(DataFolder(root), [SPLIT]), "no split of it has been written.*shiftline data write made test"),
+        (
+            lambda root: split_records(DataFolder(root), [SPLIT]),
+            "no split of it has been written.*shiftline data write made test",
+        ),
     ],
 )
 def test_bad_input_to_the_writer(tmp_path, make, message):

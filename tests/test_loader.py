@@ -87,7 +87,11 @@ def test_raw_batches_are_the_same_through_either_reader_compiled_or_not(digits_d
     crops = {"batch_size": 32, "size": 32, "augmentations": AUGMENT}
     made = [
         epoch(TrainingBatches(view, reader=reader, memory_limit=limit, **crops))
-        for reader in (PlainReader(view.index), FfcvReader(view.index, compiled=False), FfcvReader(view.index, compiled=True))
+        for reader in (
+            PlainReader(view.index),
+            FfcvReader(view.index, compiled=False),
+            FfcvReader(view.index, compiled=True),
+        )
         for limit in (0, 1 << 30)
     ]
     assert all(same(made[0], other) for other in made[1:])
@@ -103,11 +107,20 @@ def test_augmentation_of_an_example_does_not_depend_on_batch_size_or_subset(digi
 
 def test_seed_and_epoch_change_order_and_augmentation_and_do_not_coincide(digits_data):
     orders = {
-        (seed, number): tuple(loader(digits_data, seed=seed).order(number).tolist()) for seed in (0, 1) for number in (0, 1)
+        (seed, number): tuple(loader(digits_data, seed=seed).order(number).tolist())
+        for seed in (0, 1)
+        for number in (0, 1)
     }
     assert len(set(orders.values())) == 4
-    images = {tuple(epoch(loader(digits_data, TRAIN.indices(range(9)), batch_size=9, seed=s), n)[0].images.sum((1, 2, 3)).tolist())
-              for s in (0, 1) for n in (0, 1)}
+    images = {
+        tuple(
+            epoch(loader(digits_data, TRAIN.indices(range(9)), batch_size=9, seed=s), n)[0]
+            .images.sum((1, 2, 3))
+            .tolist()
+        )
+        for s in (0, 1)
+        for n in (0, 1)
+    }
     assert len(images) == 4
 
 
@@ -288,7 +301,9 @@ def test_translation_is_that_of_padding_with_the_edge():
 
 
 @settings(max_examples=50)
-@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**31), st.lists(st.integers(0, 2**62), min_size=1, max_size=20))
+@given(
+    st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**31), st.lists(st.integers(0, 2**62), min_size=1, max_size=20)
+)
 def test_random_numbers_are_those_of_a_plain_integer_implementation(seed, number, ids):
     import zlib
 
@@ -333,6 +348,8 @@ def test_blur_is_a_convolution_with_a_gaussian():
 
     image = torch.zeros(1, 3, 33, 33, dtype=torch.uint8)
     image[:, :, 16, 16] = 255
-    found = apply_transforms([Blur(1.5)], image, torch.zeros(1).long(), torch.zeros(1).long())[0, 0].numpy().astype(float)
+    found = (
+        apply_transforms([Blur(1.5)], image, torch.zeros(1).long(), torch.zeros(1).long())[0, 0].numpy().astype(float)
+    )
     expected = gaussian_filter(image[0, 0].numpy().astype(float), 1.5, truncate=3.4)
     assert np.abs(found - expected).max() <= 1

@@ -19,7 +19,14 @@ from shiftline.models.leaves import encoder_state, leaf_spec, resolve_leaf, text
 from shiftline.models.preprocessing import prepare
 from shiftline.models.spec import ModelSpec, build_classifier, load_model, save_model
 
-LEAVES = [glyph_net("linear"), glyph_net("trunk"), glyph_clip(), timm("resnet18"), timm("test_vit"), timm("test_convnext")]
+LEAVES = [
+    glyph_net("linear"),
+    glyph_net("trunk"),
+    glyph_clip(),
+    timm("resnet18"),
+    timm("test_vit"),
+    timm("test_convnext"),
+]
 
 
 def spec_of(leaf, *, from_scratch=False, num_classes=7):
@@ -58,9 +65,9 @@ def test_quick_gelu_is_kept_without_the_tag(name, tmp_path, caplog):
     with torch.no_grad():
         assert torch.equal(again(x), model(x))
     other = resolve_leaf(open_clip("ViT-B-32", "laion2b_s34b_b79k"), with_weights=False)
-    assert leaf_spec(open_clip("ViT-B-32", "laion2b_s34b_b79k"), other, num_classes=2, from_scratch=False).arguments == {
-        "quick_gelu": False
-    }
+    assert leaf_spec(
+        open_clip("ViT-B-32", "laion2b_s34b_b79k"), other, num_classes=2, from_scratch=False
+    ).arguments == {"quick_gelu": False}
 
 
 @pytest.mark.slow
@@ -152,7 +159,12 @@ def test_the_tokenizer_keeps_the_order_of_clips_ids_and_refuses_unknown_words():
 
 def test_a_digest_of_weights_depends_on_names_values_types_and_shapes():
     base = {"a": torch.arange(6.0)}
-    others = [{"b": torch.arange(6.0)}, {"a": torch.arange(6.0) + 1}, {"a": torch.arange(6.0).half()}, {"a": torch.arange(6.0).reshape(2, 3)}]
+    others = [
+        {"b": torch.arange(6.0)},
+        {"a": torch.arange(6.0) + 1},
+        {"a": torch.arange(6.0).half()},
+        {"a": torch.arange(6.0).reshape(2, 3)},
+    ]
     digests = [weights_digest(s) for s in (base, *others)]
     assert len(set(digests)) == 5
     assert weights_digest({"a": torch.arange(6.0)}) == digests[0]
@@ -228,7 +240,9 @@ def test_preprocessing_is_torchvisions():
     from torchvision import transforms
 
     rng = np.random.default_rng(0)
-    pixels = np.asarray(Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((80, 60), Image.Resampling.BICUBIC))
+    pixels = np.asarray(
+        Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((80, 60), Image.Resampling.BICUBIC)
+    )
     settings = {"size": 24, "crop": 0.75, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.1], "interpolation": "bicubic"}
     reference = transforms.Compose(
         [

@@ -55,7 +55,9 @@ def leaf_record(leaf):
 
 
 def plan(models, *, shifts=None, baseline=None, reference=REFERENCE, winners=None, splits=None):
-    study = declare_study("s", reference, {"blur": reference.test.shifted(Blur(2))} if shifts is None else shifts, models, baseline)
+    study = declare_study(
+        "s", reference, {"blur": reference.test.shifted(Blur(2))} if shifts is None else shifts, models, baseline
+    )
     return build_plan(
         study, splits=records(study, **(splits or {})), leaves={leaf: leaf_record(leaf) for leaf in leaves(study)},
         winner_of=(winners or {}).get,
@@ -168,7 +170,9 @@ def test_keys_are_those_of_the_golden_file():
     made = plan({"w": interpolations(CLIP, TUNED, [0, 0.5]), "p": LinearProbe(CLIP), "s": MLP.checkpoints([2])})
     found = {f"{job.kind}: {job.label}": job.key for job in made.jobs.values()}
     golden = json.loads((Path(__file__).parent / "golden" / "keys.json").read_text())
-    assert found == golden, "keys changed: raise the revision of the kind in plan/jobs.py, or SCHEMA.\n" + json.dumps(found, indent=1)
+    assert found == golden, "keys changed: raise the revision of the kind in plan/jobs.py, or SCHEMA.\n" + json.dumps(
+        found, indent=1
+    )
 
 
 def test_finding_a_job_by_the_first_digits_of_its_key():
@@ -242,8 +246,8 @@ def test_two_parts_of_one_split_are_told_apart_by_their_ids():
     both = Split("d", "all")
     parts = Reference(both.indices(range(70)), both.indices(range(70, 80)), both.indices(range(80, 100)))
     assert plan({"a": MLP}, reference=parts, shifts={})
+    overlapping = Reference(both.indices(range(70)), both.indices(range(60, 80)), both.indices(range(80, 100)))
     with pytest.raises(DeclarationError, match="share examples"):
-        overlapping = Reference(both.indices(range(70)), both.indices(range(60, 80)), both.indices(range(80, 100)))
         plan({"a": MLP}, reference=overlapping, shifts={})
 
 

@@ -51,9 +51,14 @@ def test_constructing_and_asking_touches_nothing(tmp_path):
 
 def test_an_error_while_writing_leaves_nothing(tmp_path):
     store = Store(tmp_path)
-    with pytest.raises(ZeroDivisionError), store.publish(KEY, "train", {}) as draft:
-        (draft.folder / "half").write_bytes(b"x")
-        1 / 0
+
+    def half():
+        with store.publish(KEY, "train", {}) as draft:
+            (draft.folder / "half").write_bytes(b"x")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        half()
     assert not store.has(KEY)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
@@ -175,7 +180,9 @@ def test_a_folder_that_cannot_be_written_is_found_before_work(tmp_path):
 def test_a_full_disk_publishes_nothing_and_says_what_to_do(tmp_path):
     small = tmp_path / "small"
     small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", small], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", small], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("mounting a small file system needs root")
     try:
@@ -193,7 +200,12 @@ def test_a_full_disk_publishes_nothing_and_says_what_to_do(tmp_path):
 
 
 @settings(max_examples=25)
-@given(st.dictionaries(st.text("ab/", max_size=3), st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)))
+@given(
+    st.dictionaries(
+        st.text("ab/", max_size=3),
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+    )
+)
 def test_json_is_written_whole_and_read_back(tmp_path_factory, document):
     path = tmp_path_factory.mktemp("json") / "a.json"
     write_json(path, document)
@@ -260,6 +272,6 @@ def test_a_store_can_be_moved(tmp_path):
 
 def test_no_file_of_a_store_holds_its_own_path(tiny):
     root = str(Path(tiny.store.root))
-    manifests = [p for p in (tiny.store.root / "artifacts").rglob(MANIFEST)]
+    manifests = list((tiny.store.root / "artifacts").rglob(MANIFEST))
     assert manifests
     assert not [p for p in manifests if root in p.read_text()]

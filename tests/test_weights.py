@@ -38,7 +38,9 @@ def test_it_is_the_formula(alpha):
 def test_the_ends_are_bit_exact(dtype):
     start, end = states(1, dtype), states(2, dtype)
     if dtype == torch.float64:
-        start, end = ({n: t.float().double() if t.is_floating_point() else t for n, t in s.items()} for s in (start, end))
+        start, end = (
+            {n: t.float().double() if t.is_floating_point() else t for n, t in s.items()} for s in (start, end)
+        )
     for alpha, expected in ((0, start), (0.0, start), (1, end)):
         for name, tensor in interpolate(start, end, alpha).items():
             if tensor.is_floating_point():
@@ -111,7 +113,12 @@ def test_writing_in_place_makes_no_second_copy():
         (states(1), states(2), float("nan"), "alpha is nan"),
         (states(1), {"x": torch.zeros(1)}, 0.5, "are missing in end, for example 'a.bias'"),
         ({"w": torch.zeros(2)}, {"w": torch.zeros(3)}, 0.5, r"'w' has the shape \(2,\) at the start and \(3,\)"),
-        ({"w": torch.tensor([float("nan")])}, {"w": torch.zeros(1)}, 0.5, "'w' holds NaN or infinite values at the start"),
+        (
+            {"w": torch.tensor([float("nan")])},
+            {"w": torch.zeros(1)},
+            0.5,
+            "'w' holds NaN or infinite values at the start",
+        ),
         ({"w": torch.zeros(1)}, {"w": torch.tensor([float("inf")])}, 0.5, "infinite values at the end"),
     ],
 )

@@ -218,6 +218,7 @@ class _Run:
     def resume(self) -> None:
         """Go on from a saved state, where there is one."""
         path = self.folder / "state.pt"
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_file():
             self.log_path.unlink(missing_ok=True)
             return

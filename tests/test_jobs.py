@@ -1,0 +1,192 @@
+"""Predictions, scores and selections: fused equals separate, counts equal a recount, failures stay where they belong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import TinyStudy
+from shiftline import SGD, FineTune, FromScratch, Interpolate, ZeroShot, glyph_clip, glyph_net
+from shiftline.errors import StoreError, WeightsError
+from shiftline.jobs import predict as predict_module
+from shiftline.jobs.context import Context
+from shiftline.jobs.predict import load_predictions, predict_group
+from shiftline.launch.planning import data_folder, leaf_records
+from shiftline.models.bank import ModelBank
+from shiftline.models.preprocessing import prepare
+from shiftline.plan.checks import leaves
+from shiftline.store.artifacts import Store
+from shiftline.store.attempts import Attempts
+
+
+def context_of(study, store=None):
+    plan = study.plan()
+    target = study.store if store is None else store
+    return Context(
+        plan=plan, store=target, attempts=Attempts(target), data=data_folder(study.store),
+        leaves=leaf_records(plan.study, study.store, leaves(plan.study)), bank=ModelBank(study.store),
+    )  # fmt: skip
+
+
+def test_fused_predictions_have_the_bits_of_separate_ones(tiny, tmp_path):
+    context = context_of(tiny, Store(tmp_path))
+    jobs = [job for job in context.plan.jobs.values() if job.kind == "predict"]
+    for group in ([j for j in jobs if j.distribution == d] for d in {j.distribution for j in jobs}):
+        for job in group[::3]:
+            predict_group([job], context)
+            alone, together = (load_predictions(store, job.key) for store in (context.store, tiny.store))
+            for name in ("logits", "labels", "ids"):
+                assert torch.equal(alone[name], together[name]), (job.label, name)
+
+
+def test_predictions_do_not_depend_on_the_chunk_or_the_workers(tiny, tmp_path, monkeypatch):
+    context = context_of(tiny, Store(tmp_path))
+    job = next(j for j in context.plan.jobs.values() if j.kind == "predict" and isinstance(j.model, Interpolate))
+    # A multiple of the inference batch: the batches that pass through the model stay the same.
+    monkeypatch.setattr(predict_module, "CHUNK", predict_module.INFERENCE_BATCH)
+    context.workers = 3
+    predict_group([job], context)
+    assert torch.equal(
+        load_predictions(context.store, job.key)["logits"], load_predictions(tiny.store, job.key)["logits"]
+    )
+
+
+def test_logits_are_those_of_the_model_on_the_images(tiny):
+    from shiftline.data.loader import evaluation_chunks
+    from shiftline.data.views import open_view
+
+    context = context_of(tiny)
+    for job in [j for j in context.plan.jobs.values() if j.kind == "predict"][::7]:
+        (chunk,) = evaluation_chunks(open_view(job.distribution, context.data), chunk_size=4096)
+        state, spec = context.bank.state(job.model, context.plan.artifacts)
+        module = context.bank.module(job.model, context.plan.artifacts)
+        with torch.no_grad():
+            expected = module(prepare(chunk.images[0], spec.preprocessing))
+        found = load_predictions(tiny.store, job.key)
+        torch.testing.assert_close(found["logits"], expected, rtol=1e-4, atol=1e-4)
+        assert torch.equal(found["ids"], chunk.ids)
+        assert all(torch.isfinite(t).all() for t in state.values())
+
+
+def test_models_with_one_encoder_compute_its_features_once(tiny, tmp_path, monkeypatch):
+    context = context_of(tiny, Store(tmp_path))
+    jobs = [
+        job
+        for job in context.plan.jobs.values()
+        if job.kind == "predict" and type(job.model).__name__ in ("ZeroShot", "LinearProbe")
+        and job.distribution == tiny.reference.test
+    ]  # fmt: skip
+    assert len(jobs) == 2
+    calls = []
+    original = torch.nn.Module.__call__
+    from shiftline.models.glyph_nets import GlyphTrunk
+
+    monkeypatch.setattr(GlyphTrunk, "__call__", lambda self, x: (calls.append(len(x)), original(self, x))[1])
+    predict_group(jobs, context)
+    assert sum(calls) == 697
+
+
+def test_scores_count_what_was_predicted(tiny):
+    for planned in tiny.plan().models:
+        for name, key in planned.scores.items():
+            tensors = load_predictions(tiny.store, planned.predictions[name])
+            correct = int(np.sum(tensors["logits"].numpy().argmax(1) == tensors["labels"].numpy()))
+            summary = tiny.store.manifest(key).summary
+            assert (summary["correct"], summary["n"]) == (correct, len(tensors["ids"]))
+            assert len(set(tensors["ids"].tolist())) == len(tensors["ids"])
+
+
+def test_the_selected_candidate_has_the_highest_validation_accuracy(tiny):
+    plan = tiny.plan()
+    (select,) = [job for job in plan.jobs.values() if job.kind == "select"]
+    summary = tiny.store.manifest(select.key).summary
+    correct = [tiny.store.manifest(key).summary["correct"] for key in select.document["candidates"]]
+    assert summary["correct"] == correct
+    assert correct[summary["position"]] == max(correct)
+    assert summary["position"] == int(np.argmax(correct))
+    assert select.distribution == tiny.reference.val
+
+
+def test_interpolated_ends_have_the_bits_of_the_ends(tiny):
+    models = {m.named.model: m for m in tiny.plan().models}
+    for end, same in (("wise-ft alpha=0", "zero-shot"), ("wise-ft alpha=1", "tuned seed=0")):
+        for name in models[end].predictions:
+            first, second = (load_predictions(tiny.store, models[m].predictions[name])["logits"] for m in (end, same))
+            assert torch.equal(first, second)
+
+
+def test_interpolated_weights_are_not_stored(tiny):
+    stored = {tiny.store.manifest(key).kind for key in tiny.store.complete()}
+    assert stored == {"train", "zero-shot", "probe", "predict", "score", "select"}
+
+
+def test_damaged_predictions_are_one_clear_error(tiny, tmp_path):
+    import shutil
+
+    plan = tiny.plan()
+    key = next(iter(plan.models[0].predictions.values()))
+    copy = Store(tmp_path)
+    shutil.copytree(tiny.store.path(key), copy.path(key))
+    path = copy.path(key) / "predictions.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(StoreError, match="is damaged: .* bytes were recorded"):
+        load_predictions(copy, key)
+
+
+def test_the_bank_forgets_the_least_recently_used_and_reads_again(tiny):
+    plan = tiny.plan()
+    bank = ModelBank(tiny.store, limit=1)
+    models = [m.expression for m in plan.models]
+    first = {n: t.clone() for n, t in bank.state(models[0], plan.artifacts)[0].items()}
+    for model in models:
+        bank.module(model, plan.artifacts)
+    assert len(bank._states) <= 2
+    again = bank.state(models[0], plan.artifacts)[0]
+    assert all(torch.equal(first[n], again[n]) for n in first)
+
+
+def test_ends_with_different_features_are_refused_by_the_bank(tiny):
+    plan = tiny.plan()
+    bank = ModelBank(tiny.store)
+    by_type = {type(m.expression).__name__: m.expression for m in plan.models}
+    with pytest.raises(WeightsError, match="differ in architecture"):
+        bank.state(Interpolate(by_type["ZeroShot"], plan.models[0].expression, 0.5), plan.artifacts)
+
+
+class Failing(TinyStudy):
+    """One model that cannot be trained, one that depends on it, one that is fine."""
+
+    name = "failing"
+    baseline = None
+
+    def models(self):
+        few = self.reference.train.fraction(0.1)
+        bad = FromScratch(glyph_net("mlp"), train_on=few, epochs=1, batch_size=20, optimizer=SGD(lr=1e30), seed=5)
+        return {
+            "bad": bad,
+            "needs it": FineTune(bad, train_on=few, epochs=1, batch_size=20),
+            "fine": ZeroShot(glyph_clip(), templates=("the digit {}",)),
+        }
+
+
+def test_a_failure_blocks_only_what_depends_on_it(new_store):
+    study = Failing(store=new_store, quiet=True)
+    outcome = study.run()
+    assert outcome.exit_status == 1
+    assert len(outcome.failed) == 1
+    assert "the loss became" in next(iter(outcome.failed.values()))
+    states = {}
+    for row in study.status():
+        states.setdefault(row.state, []).append(row)
+    assert len(states["failed"]) == 1
+    assert "the loss became" in states["failed"][0].detail
+    assert len(states["blocked"]) == len(outcome.blocked) == 17
+    table = study.results().set_index("model")
+    assert table.loc["fine", "value"].notna().all()
+    assert table.loc[["bad", "needs it"], "value"].isna().all()
+    assert len(table) == 12
+    # A failure is never a result: a second run tries again, and nothing else.
+    again = study.run()
+    assert again.made == 0
+    assert len(again.failed) == 1

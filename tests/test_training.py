@@ -1,0 +1,368 @@
+"""Training: against a plain loop, resumed bit for bit, and stopped with a reason where it goes wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shiftline import (
+    SGD,
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    ExperimentManager,
+    FineTune,
+    FromScratch,
+    HorizontalFlip,
+    LinearProbe,
+    Step,
+    Translate,
+    Triangle,
+    ZeroShot,
+    glyph_clip,
+    glyph_net,
+    handwritten_digits,
+)
+from shiftline.data.loader import TrainingBatches
+from shiftline.data.views import open_view
+from shiftline.jobs.context import Context, Interrupted
+from shiftline.jobs.optimisation import build_optimizer, learning_rate_factor, parameter_groups
+from shiftline.jobs.probe import fit_head
+from shiftline.jobs.run import run_group
+from shiftline.launch.planning import data_folder, leaf_records, plan_study
+from shiftline.models.bank import ModelBank
+from shiftline.models.preprocessing import normalise
+from shiftline.models.spec import build_classifier, load_model
+from shiftline.plan.checks import leaves
+from shiftline.store.attempts import Attempts
+
+REFERENCE = handwritten_digits()
+
+
+class One(ExperimentManager):
+    """A study of one model."""
+
+    name = "one"
+    reference = REFERENCE
+    threads = 1
+
+    def __init__(self, recipe, **options):
+        super().__init__(quiet=True, **options)
+        self.recipe = recipe
+
+    def models(self):
+        return {"it": self.recipe}
+
+
+def prepared(recipe, store, **options):
+    """The training job of a recipe and a context to run it in."""
+    study = One(recipe, store=store)
+    plan = plan_study(study.declaration(), study.store)
+    context = Context(
+        plan=plan, store=study.store, attempts=Attempts(study.store), data=data_folder(study.store),
+        leaves=leaf_records(plan.study, study.store, leaves(plan.study)), bank=ModelBank(study.store), workers=1, **options,
+    )  # fmt: skip
+    return next(job for job in plan.jobs.values() if job.kind in ("train", "probe")), context
+
+
+def weights(context, job, name="model.safetensors"):
+    return load_model(context.store.file(job.key, name))[0]
+
+
+def equal(first, second):
+    return set(first) == set(second) and all(torch.equal(first[n], second[n]) for n in first)
+
+
+def few(share=0.1):
+    return REFERENCE.train.fraction(share)
+
+
+def test_it_is_the_plain_loop(new_store):
+    recipe = FromScratch(
+        glyph_net("mlp"), train_on=few(), epochs=2, batch_size=32, optimizer=SGD(lr=0.05, weight_decay=0.01), schedule=Constant(),
+        label_smoothing=0.1, augment=[Translate(1)], seed=4,
+    )  # fmt: skip
+    job, context = prepared(recipe, new_store)
+    run_group([job], context)
+    found, spec = load_model(context.store.file(job.key, "model.safetensors"))
+
+    torch.manual_seed(4)
+    model = build_classifier(spec)
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.SGD([{"params": matrices, "weight_decay": 0.01}, {"params": rest}], lr=0.05, momentum=0.9)
+    batches = TrainingBatches(
+        open_view(few(), context.data), batch_size=32, size=32, augmentations=recipe.augment, seed=4
+    )
+    for epoch in range(2):
+        for batch in batches.epoch(epoch):
+            optimizer.zero_grad()
+            logits = model(normalise(batch.images, spec.preprocessing))
+            torch.nn.functional.cross_entropy(logits, batch.labels, label_smoothing=0.1).backward()
+            optimizer.step()
+    assert equal(found, model.state_dict())
+
+
+RESUMED = {
+    "sgd": FromScratch(
+        glyph_net("conv-narrow"), train_on=few(), epochs=4, batch_size=16, optimizer=SGD(lr=0.05, nesterov=True),
+        schedule=Step(every=2), augment=[Translate(2), HorizontalFlip()],
+    ),
+    "adamw": FromScratch(
+        glyph_net("mlp"), train_on=few(), epochs=4, batch_size=16, optimizer=AdamW(lr=1e-3), schedule=Cosine(warmup=1),
+        clip_norm=1.0, save=(1, 3),
+    ),
+    "adam-bf16": FromScratch(
+        glyph_net("mlp"), train_on=few(), epochs=4, batch_size=16, optimizer=Adam(lr=1e-3), schedule=Triangle(warmup=1),
+        precision="bf16",
+    ),
+    "fine-tune": FineTune(
+        ZeroShot(glyph_clip()), train_on=few(), epochs=2, batch_size=16, optimizer=AdamW(lr=1e-3), trainable="head",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize("stop_at", [1, 9])
+def test_resuming_equals_not_being_interrupted(tmp_path, data_root, name, stop_at):
+    recipe = RESUMED[name]
+    if name == "fine-tune":
+        recipe = recipe.replace(init=ZeroShot(glyph_clip(), templates=("the digit {}",)))
+    stores = []
+    for place in ("whole", "cut"):
+        store = tmp_path / place
+        store.mkdir()
+        (store / "data").symlink_to(data_root)
+        stores.append(store)
+    made = []
+    for store, interrupted in zip(stores, (False, True), strict=True):
+        job, context = prepared(recipe, store)
+        if name == "fine-tune":
+            (start,) = [j for j in context.plan.jobs.values() if j.kind == "zero-shot"]
+            run_group([start], context)
+        if interrupted:
+            asked = iter(range(100))
+            context.stop_requested = lambda asked=asked: next(asked) >= stop_at
+            with pytest.raises(Interrupted, match=r"stopped at epoch \d+, step \d+"):
+                run_group([job], context)
+            assert not context.store.has(job.key)
+            # A new process would have another random state.
+            torch.manual_seed(99)
+            context.stop_requested = lambda: False
+        run_group([job], context)
+        made.append((job, context))
+    assert made[0][0].key == made[1][0].key
+    for file in ("model.safetensors", *(f"epoch-{e:04d}.safetensors" for e in recipe.save)):
+        assert equal(*(weights(context, job, file) for job, context in made))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [2.0, 3.5])
+def test_a_killed_training_goes_on_and_ends_with_the_same_bits(tmp_path, data_root, after):
+    code = """
+import sys; sys.path.insert(0, sys.argv[1])
+from test_training import One, RESUMED, prepared
+from shiftline.jobs.run import run_group
+from shiftline.store.attempts import Attempts
+job, context = prepared(RESUMED["sgd"].replace(epochs=400), sys.argv[2], save_seconds=0.2)
+print("ready", flush=True)
+run_group([job], context)
+print(job.key)
+"""
+    keys = []
+    for place in ("whole", "cut"):
+        store = tmp_path / place
+        store.mkdir()
+        (store / "data").symlink_to(data_root)
+        command = [sys.executable, "-c", code, str(Path(__file__).parent), str(store)]
+        if place == "cut":
+            victim = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            assert victim.stdout.readline() == "ready\n"
+            time.sleep(after)
+            victim.send_signal(signal.SIGKILL)
+            assert victim.wait() == -signal.SIGKILL
+            assert list((store / "attempts").glob("*/state/state.pt"))
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+        )
+        keys.append(done.stdout.split()[-1])
+    assert keys[0] == keys[1]
+    files = [tmp_path / p / "artifacts" / keys[0][:2] / keys[0] / "model.safetensors" for p in ("whole", "cut")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_damaged_state_says_what_to_delete(new_store):
+    job, context = prepared(RESUMED["sgd"], new_store)
+    folder = context.attempts.state(job.key)
+    folder.mkdir(parents=True)
+    (folder / "state.pt").write_bytes(b"junk")
+    with pytest.raises(Exception, match="cannot be read .*Delete it to start this training anew"):
+        run_group([job], context)
+
+
+def test_a_loss_that_is_no_number_stops_the_training_and_says_where(new_store):
+    recipe = FromScratch(glyph_net("mlp"), train_on=few(), epochs=3, batch_size=16, optimizer=SGD(lr=1e30))
+    job, context = prepared(recipe, new_store)
+    with pytest.raises(Exception, match=r"the loss became (nan|inf) in epoch 1.*Lower the learning rate"):
+        run_group([job], context)
+    assert not context.store.has(job.key)
+
+
+def test_the_log_has_a_line_per_epoch(new_store):
+    job, context = prepared(RESUMED["adamw"], new_store)
+    run_group([job], context)
+    lines = [json.loads(line) for line in context.attempts.log(job.key).read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert set(lines[0]) == {"epoch", "step", "loss", "lr", "images_per_second"}
+    assert lines[-1]["loss"] < lines[0]["loss"]
+
+
+def test_saved_epochs_are_the_weights_of_those_epochs(tmp_path, data_root):
+    """Constant learning rate: the first epoch of four is the whole of a one-epoch training."""
+    recipe = RESUMED["adamw"].replace(schedule=Constant(), save=(1, 4))
+    made = {}
+    for number, changed in enumerate((recipe, recipe.replace(epochs=1, save=()))):
+        store = tmp_path / str(number)
+        store.mkdir()
+        (store / "data").symlink_to(data_root)
+        job, context = prepared(changed, store)
+        run_group([job], context)
+        made[number] = (job, context)
+    job, context = made[0]
+    assert equal(weights(context, job, "epoch-0001.safetensors"), weights(*reversed(made[1])))
+    assert equal(weights(context, job, "epoch-0004.safetensors"), weights(context, job))
+
+
+def test_a_frozen_encoder_stays_as_it_was(new_store):
+    recipe = FineTune(
+        ZeroShot(glyph_clip(), templates=("the digit {}",)), train_on=few(), epochs=1, batch_size=16, trainable="head"
+    )
+    job, context = prepared(recipe, new_store)
+    (start,) = [j for j in context.plan.jobs.values() if j.kind == "zero-shot"]
+    run_group([start], context)
+    run_group([job], context)
+    before, after = weights(context, start), weights(context, job)
+    assert all(torch.equal(before[n], after[n]) for n in before if n.startswith("encoder."))
+    assert not torch.equal(before["head.weight"], after["head.weight"])
+
+
+def test_a_new_head_is_new_and_the_encoder_is_kept(new_store):
+    clip = ZeroShot(glyph_clip(), templates=("the digit {}",))
+    recipe = FineTune(
+        clip, head="random", train_on=few(), epochs=1, batch_size=16, optimizer=SGD(lr=1e-12, momentum=0.0)
+    )
+    job, context = prepared(recipe, new_store)
+    (start,) = [j for j in context.plan.jobs.values() if j.kind == "zero-shot"]
+    run_group([start], context)
+    run_group([job], context)
+    before, after = weights(context, start), weights(context, job)
+    torch.testing.assert_close(before["encoder.stem.weight"], after["encoder.stem.weight"])
+    assert (before["head.weight"] - after["head.weight"]).abs().max() > 1
+
+
+@pytest.mark.parametrize("warmup", [0.0, 2.0])
+@pytest.mark.parametrize("name", ["constant", "cosine", "triangle", "step"])
+def test_schedules_are_torchs(name, warmup):
+    from torch.optim import lr_scheduler as torchs
+
+    steps, epochs = 10, 8
+    schedule = {
+        "constant": Constant(warmup),
+        "cosine": Cosine(warmup),
+        "triangle": Triangle(warmup),
+        "step": Step(3, warmup=warmup),
+    }[name]
+    found = [
+        learning_rate_factor(schedule, step=s, steps_per_epoch=steps, epochs=epochs) for s in range(steps * epochs)
+    ]
+    first = int(warmup * steps)
+    remaining = steps * epochs - first
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    after = {
+        "constant": lambda: torchs.ConstantLR(optimizer, 1.0),
+        "cosine": lambda: torchs.CosineAnnealingLR(optimizer, remaining),
+        "triangle": lambda: torchs.LinearLR(optimizer, 1.0, 0.0, remaining),
+        "step": lambda: torchs.StepLR(optimizer, 3 * steps, 0.1),
+    }[name]()
+    expected = [(s + 1) / first for s in range(first)]
+    for _ in range(remaining):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        after.step()
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_weight_decay_is_on_matrices_and_kernels_only():
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.Linear(4, 2)
+    )
+    groups = parameter_groups(model.parameters(), AdamW(lr=1e-3, weight_decay=0.2))
+    assert [[p.ndim for p in g["params"]] for g in groups] == [[4, 2], [1, 1, 1, 1]]
+    assert [g["weight_decay"] for g in groups] == [0.2, 0.0]
+    (everything,) = parameter_groups(model.parameters(), AdamW(lr=1e-3, weight_decay=0.2, decay_all=True))
+    assert len(everything["params"]) == 6
+
+
+@pytest.mark.parametrize(("declared", "kind"), [(SGD(lr=0.1), "SGD"), (Adam(lr=0.1), "Adam"), (AdamW(lr=0.1), "AdamW")])
+def test_optimisers_are_torchs(declared, kind):
+    made = build_optimizer([torch.nn.Parameter(torch.zeros(2, 2))], declared, fused=False)
+    assert type(made).__name__ == kind
+
+
+# ---- linear probes -----------------------------------------------------------------------------------------------------
+
+
+def _blobs(classes, n=120, d=5, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    return rng.normal(size=(n, d)) * 3 + rng.normal(size=(classes, d))[labels] * 4 + 7, labels
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_folded_probe_is_scikit_learns_pipeline(classes):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features, labels = _blobs(classes)
+    weight, bias, converged = fit_head(features, labels, num_classes=classes, inverse_l2=0.3, max_iterations=500)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=500)).fit(features, labels)
+    logits = features @ weight.T + bias
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    np.testing.assert_allclose(probabilities, pipeline.predict_proba(features), atol=1e-4)
+    assert converged
+
+
+def test_classes_without_examples_are_never_predicted():
+    features, labels = _blobs(2)
+    weight, bias, _ = fit_head(features, np.array([1, 4])[labels], num_classes=6, inverse_l2=1.0, max_iterations=500)
+    predicted = (features @ weight.T + bias).argmax(1)
+    assert set(predicted) == {1, 4}
+    with pytest.raises(Exception, match="needs two classes or more"):
+        fit_head(features, np.ones(len(features), int), num_classes=6, inverse_l2=1.0, max_iterations=9)
+
+
+def test_a_probe_that_does_not_converge_is_recorded():
+    features, labels = _blobs(4)
+    assert not fit_head(features, labels, num_classes=4, inverse_l2=100.0, max_iterations=1)[2]
+
+
+def test_a_probe_is_better_than_the_head_it_replaces(new_store):
+    job, context = prepared(LinearProbe(ZeroShot(glyph_clip(), templates=("the digit {}",))), new_store)
+    (start,) = [j for j in context.plan.jobs.values() if j.kind == "zero-shot"]
+    run_group([start], context)
+    run_group([job], context)
+    assert context.store.manifest(job.key).summary == {"examples": 900, "converged": True}
+    assert math.isfinite(weights(context, job)["head.bias"].sum())
