@@ -187,11 +187,11 @@ print(job.key)
         (store / "data").symlink_to(data_root)
         command = [sys.executable, "-c", code, str(Path(__file__).parent), str(store)]
         if place == "cut":
-            victim = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            assert victim.stdout.readline() == "ready\n"
-            time.sleep(after)
-            victim.send_signal(signal.SIGKILL)
-            assert victim.wait() == -signal.SIGKILL
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as victim:
+                assert victim.stdout.readline() == "ready\n"
+                time.sleep(after)
+                victim.send_signal(signal.SIGKILL)
+                assert victim.wait() == -signal.SIGKILL
             assert list((store / "attempts").glob("*/state/state.pt"))
         done = subprocess.run(
             command, capture_output=True, text=True, check=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}

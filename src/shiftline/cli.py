@@ -328,8 +328,8 @@ def _print_frame(table: pd.DataFrame, form: Format) -> None:
     if form is Format.csv:
         sys.stdout.write(table.to_csv(index=False))
     else:
-        # Through pandas' own writer: it turns missing values of every type into null.
-        print(json.dumps(json.loads(table.to_json(orient="records", double_precision=15)), indent=1))
+        rows = table.astype(object).where(table.notna(), None).to_dict("records")
+        print(json.dumps(rows, indent=1, default=lambda value: value.item()))
 
 
 def _print_rows(rows: list[dict[str, str]], form: Format) -> None:

@@ -132,11 +132,11 @@ def _shrunken(study: ExperimentManager, declared: Study, folder: Path) -> Experi
     small = Reference(cut(reference.train), cut(reference.val), cut(reference.test))
 
     def shrink(model: Model) -> Model:
+        if isinstance(model, Checkpoint):
+            return Checkpoint(shrink(model.run), 1)  # type: ignore[arg-type]
         model = map_children(model, shrink)
         if isinstance(model, LinearProbe):
             return model.replace(train_on=cut(model.train_on) if model.other_data and model.train_on else None)
-        if isinstance(model, Checkpoint):
-            return Checkpoint(model.run, 1)
         if isinstance(model, (FromScratch, FineTune)):
             train_on = cut(model.train_on) if model.other_data and model.train_on else None
             save = (1,) if model.save else ()

@@ -79,18 +79,37 @@ def disk_errors(folder: Path) -> Iterator[None]:
     """Turn what an operating system says about a folder into an error that says what to do."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except DiskFullError:
+        raise
+    except Exception as error:
+        if _is_full(folder, error):
             raise DiskFullError(
                 f"the disk of {folder} is full: nothing was published half-way, and what was finished is kept. Free "
                 "space (`shiftline collect` lists what can go), then run again: it continues."
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise StoreError(
                 f"{folder} cannot be written ({error.strerror}): expected a folder that you may write to. "
                 "Choose another with --store DIR."
             ) from error
         raise
+
+
+def _is_full(folder: Path, error: Exception) -> bool:
+    """Tell a full disk from another error: safetensors and torch raise errors of their own, without a number."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if "No space left on device" in str(error):
+        return True
+    try:
+        state = os.statvfs(folder)
+    except OSError:
+        return False
+    # torch says only that writing failed.
+    return "writ" in str(error) and state.f_bavail * state.f_frsize < NEARLY_FULL
+
+
+NEARLY_FULL = 1 << 20
 
 
 class DiskFullError(StoreError):
