@@ -37,7 +37,10 @@ def rows(model, group, **values):
 def table(n=12, *, seed=0, with_n=None):
     rng = np.random.default_rng(seed)
     reference = np.sort(rng.uniform(0.3, 0.9, n))
-    shifted = {s: stats.norm.cdf(0.8 * stats.norm.ppf(reference) + b + rng.normal(0, 0.1, n)) for s, b in (("blur", -0.3), ("noise", -0.8))}
+    shifted = {
+        s: stats.norm.cdf(0.8 * stats.norm.ppf(reference) + b + rng.normal(0, 0.1, n))
+        for s, b in (("blur", -0.3), ("noise", -0.8))
+    }
     made = []
     for i in range(n):
         made += rows(f"b{i}", "base", reference=reference[i], blur=shifted["blur"][i], noise=shifted["noise"][i])
@@ -134,7 +137,9 @@ def test_extrapolation_is_flagged():
 
 def test_a_missing_cell_is_a_gap_and_never_joined_by_position():
     frame = table()
-    gappy = frame[~((frame["model"] == "zero-shot") & (frame["distribution"] == "noise"))].sample(frac=1, random_state=3)
+    gappy = frame[~((frame["model"] == "zero-shot") & (frame["distribution"] == "noise"))].sample(
+        frac=1, random_state=3
+    )
     whole = effective_robustness(frame, baseline="base").set_index(["shift", "model"])["effective_robustness"]
     found = effective_robustness(gappy, baseline="base").set_index(["shift", "model"])["effective_robustness"]
     assert ("noise", "zero-shot") not in found.index
@@ -200,7 +205,9 @@ def test_clopper_pearson_takes_arrays_and_refuses_nonsense():
 def test_the_mean_over_seeds_has_scipys_t_interval(values):
     found = mean_interval(values)
     spread = stats.sem(values)
-    expected = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=spread) if spread > 0 else (found.mean,) * 2
+    expected = (
+        stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=spread) if spread > 0 else (found.mean,) * 2
+    )
     np.testing.assert_allclose([found.low, found.high], expected, rtol=1e-6, atol=1e-9)
 
 
@@ -266,19 +273,39 @@ def test_an_average_over_fewer_shifts_is_a_gap():
     ("call", "message"),
     [
         (lambda f: fit_baseline(f, shift="rain", baseline="base"), "no shift 'rain': there are 'blur', 'noise'"),
-        (lambda f: fit_baseline(f, shift="blur", baseline="scratch"), "no baseline group 'scratch': the groups are 'base'"),
-        (lambda f: fit_baseline(f, shift="blur", baseline="tuned"), "has 2 usable models on 'blur' .of 2 declared.: a line needs"),
-        (lambda f: fit_baseline(f, shift="blur", baseline="base", scale="log"), "'log' does not exist: choose one of probit, logit"),
+        (
+            lambda f: fit_baseline(f, shift="blur", baseline="scratch"),
+            "no baseline group 'scratch': the groups are 'base'",
+        ),
+        (
+            lambda f: fit_baseline(f, shift="blur", baseline="tuned"),
+            "has 2 usable models on 'blur' .of 2 declared.: a line needs",
+        ),
+        (
+            lambda f: fit_baseline(f, shift="blur", baseline="base", scale="log"),
+            "'log' does not exist: choose one of probit, logit",
+        ),
         (lambda f: fit_baseline(f, shift="blur", baseline="base", extremes="drop"), "choose one of clip, exclude"),
         (lambda f: fit_baseline(f, shift="blur", baseline="base", reference="val"), "no rows for 'val'"),
         (lambda f: fit_baseline(f.assign(value=f["value"] * 100), shift="blur", baseline="base"), "expected fractions"),
         (lambda f: fit_baseline(pd.concat([f, f]), shift="blur", baseline="base"), "has two values on"),
-        (lambda f: fit_baseline(f.drop(columns="group"), shift="blur", baseline="base"), "no column 'group': it has model"),
-        (lambda f: effective_robustness(f[f["distribution"] == "reference"], baseline="base"), "needs a shifted distribution"),
-        (lambda f: fit_baseline(f.assign(metric=["a", "b"] * (len(f) // 2) + ["a"]), shift="blur", baseline="base"), "mixes the metrics"),
+        (
+            lambda f: fit_baseline(f.drop(columns="group"), shift="blur", baseline="base"),
+            "no column 'group': it has model",
+        ),
+        (
+            lambda f: effective_robustness(f[f["distribution"] == "reference"], baseline="base"),
+            "needs a shifted distribution",
+        ),
+        (
+            lambda f: fit_baseline(f.assign(metric=["a", "b"] * (len(f) // 2) + ["a"]), shift="blur", baseline="base"),
+            "mixes the metrics",
+        ),
         (lambda f: alpha_curve(f.assign(alpha=np.nan), group="base"), "has no mixing coefficients"),
         (
-            lambda f: fit_baseline(f.assign(value=f["value"].where(f["distribution"] != "reference", 0.5)), shift="blur", baseline="base"),
+            lambda f: fit_baseline(
+                f.assign(value=f["value"].where(f["distribution"] != "reference", 0.5)), shift="blur", baseline="base"
+            ),
             "all 12 baseline models have the reference accuracy 0.5000",
         ),
     ],

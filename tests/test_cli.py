@@ -19,7 +19,11 @@ TINY = f"{Path(__file__).parent / 'conftest.py'}:TinyStudy"
 
 def shiftline(*arguments, cwd=None):
     return subprocess.run(
-        [sys.executable, "-m", "shiftline.cli", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False
+        [sys.executable, "-m", "shiftline.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
     )
 
 
@@ -61,7 +65,21 @@ def test_planning_a_finished_study_imports_no_torch_and_no_pandas(tiny):
 def test_results_as_json_have_exactly_the_promised_names(tiny):
     rows = json.loads(ok("results", TINY, "--store", tiny.store.root, "--format", "json"))
     assert len(rows) == 48
-    names = ["model", "group", "recipe", "seed", "epoch", "alpha", "distribution", "metric", "value", "n", "low", "high", "key"]
+    names = [
+        "model",
+        "group",
+        "recipe",
+        "seed",
+        "epoch",
+        "alpha",
+        "distribution",
+        "metric",
+        "value",
+        "n",
+        "low",
+        "high",
+        "key",
+    ]
     assert all(list(row) == names for row in rows)
     zero_shot = next(r for r in rows if r["model"] == "zero-shot" and r["distribution"] == "reference")
     assert zero_shot["alpha"] is None
@@ -73,9 +91,22 @@ def test_results_as_json_have_exactly_the_promised_names(tiny):
 
 def test_robustness_as_json_has_exactly_the_promised_names(tiny):
     rows = json.loads(ok("robustness", TINY, "--store", tiny.store.root, "--format", "json", "--scale", "logit"))
-    names = (
-        "shift model group key reference shifted predicted effective_robustness low high scale r2 n_baseline extrapolated"
-    ).split()
+    names = [
+        "shift",
+        "model",
+        "group",
+        "key",
+        "reference",
+        "shifted",
+        "predicted",
+        "effective_robustness",
+        "low",
+        "high",
+        "scale",
+        "r2",
+        "n_baseline",
+        "extrapolated",
+    ]
     assert all(list(row) == names for row in rows)
     assert {row["scale"] for row in rows} == {"logit"}
     assert all(isinstance(row["extrapolated"], bool) for row in rows)
@@ -183,7 +214,10 @@ def test_writing_a_folder_of_images_and_using_it(tmp_path):
         (["run", "none.py"], "has 0 studies (no class subclasses"),
         (["run", "two.py"], "has 2 studies (A, B): expected one, or its name after a colon, two.py:Class"),
         (["run", "two.py:C"], "has no study 'C': it has A, B"),
-        (["run", "digits", "seed=3"], "'seed=3' is no parameter of Digits: expected name=value; its parameters are seeds=3"),
+        (
+            ["run", "digits", "seed=3"],
+            "'seed=3' is no parameter of Digits: expected name=value; its parameters are seeds=3",
+        ),
         (["run", "digits", "seeds=many"], "seeds='many': expected a value of type int"),
         (["run", "recipe.py"], "A plain function has no canonical form: write it as a subclass of shiftline.Transform"),
         (["status", "digits"], "has no data for 'digits' yet: run the study first"),

@@ -21,7 +21,21 @@ from shiftline.errors import AnalysisError, DataError, DeclarationError, StoreEr
 from shiftline.store.upkeep import verify
 from shiftline.testing import ContractError, check_study, check_transform
 
-COLUMNS = "model group recipe seed epoch alpha distribution metric value n low high key".split()
+COLUMNS = [
+    "model",
+    "group",
+    "recipe",
+    "seed",
+    "epoch",
+    "alpha",
+    "distribution",
+    "metric",
+    "value",
+    "n",
+    "low",
+    "high",
+    "key",
+]
 HERE = Path(__file__).parent
 
 
@@ -30,7 +44,9 @@ def test_results_are_tidy_and_complete(tiny):
     assert list(table.columns) == COLUMNS
     assert len(table) == 12 * 4
     assert table["value"].between(0, 1).all()
-    np.testing.assert_allclose(table["low"], clopper_pearson((table["value"] * table["n"]).round().astype(int), table["n"].astype(int)).low)
+    np.testing.assert_allclose(
+        table["low"], clopper_pearson((table["value"] * table["n"]).round().astype(int), table["n"].astype(int)).low
+    )
     assert set(table["distribution"]) == {"reference", "reference val", "blur", "invert"}
     assert table.loc[table["distribution"] == "reference", "n"].unique().tolist() == [697]
     assert table["key"].is_unique or table.groupby("key")["value"].nunique().max() == 1
@@ -161,7 +177,9 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path, data_root, sent, tiny
 def test_a_disk_that_fills_up_stops_the_run_and_loses_nothing(tmp_path, data_root):
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], capture_output=True, check=False
+    ).returncode:
         pytest.skip("mounting a small file system needs root")
     try:
         (small / "data").symlink_to(data_root)
@@ -196,7 +214,9 @@ class Bare(ExperimentManager):
     reference = handwritten_digits()
 
     def models(self):
-        return {"a": FromScratch(glyph_net("linear"), train_on=self.reference.train.fraction(0.05), epochs=1, batch_size=8)}
+        return {
+            "a": FromScratch(glyph_net("linear"), train_on=self.reference.train.fraction(0.05), epochs=1, batch_size=8)
+        }
 
 
 def test_a_study_without_shifts_trains_and_tabulates_but_has_no_robustness(new_store):
@@ -258,7 +278,9 @@ def test_a_users_own_transform_runs_and_is_checked(new_store):
     assert study.run().exit_status == 0
     record = next((new_store / "extensions").glob("*.json"))
     record.write_text(record.read_text().replace('"source_sha256": "', '"source_sha256": "0'))
-    with pytest.raises(DeclarationError, match="was changed since results were made with it. If its numbers change, set revision = 2"):
+    with pytest.raises(
+        DeclarationError, match="was changed since results were made with it. If its numbers change, set revision = 2"
+    ):
         study.plan()
 
 

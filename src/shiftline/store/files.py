@@ -87,7 +87,13 @@ def disk_errors(folder: Path) -> Iterator[None]:
                 f"the disk of {folder} is full: nothing was published half-way, and what was finished is kept. Free "
                 "space (`shiftline collect` lists what can go), then run again: it continues."
             ) from error
-        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+        if isinstance(error, OSError) and error.errno in (
+            errno.EACCES,
+            errno.EROFS,
+            errno.EPERM,
+            errno.ENOTDIR,
+            errno.EEXIST,
+        ):
             raise StoreError(
                 f"{folder} cannot be written ({error.strerror}): expected a folder that you may write to. "
                 "Choose another with --store DIR."

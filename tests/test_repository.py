@@ -1,0 +1,221 @@
+"""The repository: what the README says runs, the two lists of packages agree, and no file names a machine or an index."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONDA = {
+    "pytorch": "torch",
+    "open-clip-torch": "open-clip-torch",
+    "matplotlib-base": "matplotlib",
+    "seaborn-base": "seaborn",
+}
+
+
+def tracked():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def name_and_bound(requirement):
+    name, bound = re.match(r"([A-Za-z0-9_.-]+)(.*)", requirement).groups()
+    return name.lower().replace("_", "-"), bound
+
+
+def test_environment_yml_is_in_step_with_pyproject():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in listed if isinstance(entry, dict))
+    names = [entry for entry in listed if isinstance(entry, str)] + [
+        entry for entry in pip if not entry.startswith("--")
+    ]
+    conda = dict(name_and_bound(entry) for entry in names)
+    conda = {CONDA.get(name, name): bound for name, bound in conda.items()}
+    extras = PROJECT["optional-dependencies"]
+    wanted = [*PROJECT["dependencies"], *extras["ffcv"], *extras["wilds"], *extras["notebooks"]]
+    for name, bound in map(name_and_bound, wanted):
+        assert conda.get(name) == bound, f"{name}{bound} of pyproject.toml is {conda.get(name)} in environment.yml"
+    build = {"python", "pip", "cxx-compiler", "pkg-config", "libopencv", "libjpeg-turbo"}
+    assert set(conda) == {name_and_bound(w)[0] for w in wanted} | build
+
+
+def test_the_lock_pins_every_dependency_with_hashes_and_no_address():
+    lock = (ROOT / "requirements.lock").read_text()
+    pinned = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", lock, flags=re.M))
+    extras = [r for group in PROJECT["optional-dependencies"].values() for r in group]
+    for name, _ in map(name_and_bound, [*PROJECT["dependencies"], *extras]):
+        assert name in pinned, f"{name} is not in requirements.lock: run scripts/lock.sh"
+    assert lock.count("--hash=sha256:") > len(pinned)
+    assert "http" not in re.sub(r"[a-z0-9.-]*http[a-z0-9.-]*==|# +via.*|#   .*", "", lock)
+
+
+def test_every_dependency_is_imported_by_something():
+    imported = {
+        "open-clip-torch": "open_clip",
+        "lightning-fabric": "lightning_fabric",
+        "scikit-learn": "sklearn",
+        "pillow": "PIL",
+    }
+    text = "\n".join(p.read_text() for p in (ROOT / "src").rglob("*.py"))
+    for name, _ in map(name_and_bound, PROJECT["dependencies"]):
+        module = imported.get(name, name)
+        assert re.search(rf"^\s*(import|from) {module}\b", text, flags=re.M), name
+
+
+def test_no_file_names_a_package_index_or_a_path_of_one_machine():
+    for path in tracked():
+        if path.suffix in (".png", ".safetensors", ".lock") or path == Path(__file__):
+            continue
+        text = path.read_text()
+        assert not re.search(r"https?://[^\s\"']*(pypi|pythonhosted|conda\.anaconda|/simple)", text), path
+        assert not re.search(r"(?<![\w.])/(work|root|home)/[A-Za-z.]", text), path
+
+
+def test_large_files_are_not_committed():
+    assert {p.name: p.stat().st_size for p in tracked() if p.stat().st_size > 1_000_000} == {}
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+def test_the_readme_names_its_two_commands():
+    commands = blocks("bash")
+    assert commands[0] == "bash scripts/study.sh\n"
+    assert commands[1] == "bash scripts/test.sh\n"
+    assert "bash scripts/test.sh" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_study_of_the_readme_is_short():
+    body = [line for line in blocks("python")[0].splitlines() if line.strip()]
+    assert len(body) <= 27
+
+
+@pytest.mark.slow
+def test_the_study_of_the_readme_runs_as_it_stands_there(tmp_path, data_root):
+    code, verbs = blocks("python")[:2]
+    (tmp_path / "sharpness.py").write_text(code)
+    shell = next(block for block in blocks("bash") if "sharpness.py" in block)
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for line in shell.splitlines():
+        command = line.split("#")[0].strip()
+        if command and not command.startswith("source"):
+            subprocess.run(command, shell=True, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    script = f"from sharpness import Sharpness\n{verbs}\nassert len(table) == 84, len(table)\nassert figures['robustness'].is_file()\n"
+    script += "from shiftline.testing import check_study\ncheck_study(Sharpness)\n"
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+
+
+def test_the_analysis_of_the_readme_runs_as_it_stands_there():
+    space = {}
+    exec(blocks("python")[2], space)
+    assert space["line"].n == 3
+    assert len(space["table"]) == 4
+    assert space["table"].set_index("model").loc["clip", "effective_robustness"] == pytest.approx(0.05, abs=0.02)
+
+
+def test_files_that_the_readme_names_exist():
+    for name in re.findall(r"`([a-z_./]+\.(?:md|py|ipynb|cff|sh))`|\((assets/[^)]+)\)", README):
+        path = next(filter(None, name))
+        assert (ROOT / path).exists() or path in ("sharpness.py",), path
+    assert (ROOT / "docs" / "design").is_dir()
+
+
+def test_notebooks_are_committed_without_outputs():
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        for cell in json.loads(path.read_text())["cells"]:
+            assert not cell.get("outputs")
+            assert not cell.get("execution_count")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_the_notebook_runs_and_shows_its_figures(tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(ROOT / "notebooks" / "example_experiment.ipynb", as_version=4)
+    assert len(notebook.cells) == 10
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    pictures = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert len(pictures) == 3
+
+
+@pytest.mark.slow
+def test_setup_is_idempotent_and_works_from_anywhere_with_a_space_in_the_path(tmp_path):
+    place = tmp_path / "a folder"
+    shutil.copytree(ROOT / "scripts", place / "scripts")
+    for name in ("requirements.lock", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, place / name)
+    shutil.copytree(ROOT / "src", place / "src")
+    for _ in range(2):
+        subprocess.run(["bash", str(place / "scripts" / "setup.sh")], cwd="/", check=True, capture_output=True)
+    out = subprocess.run(
+        [place / ".venv" / "bin" / "shiftline", "data", "list"], cwd="/tmp", capture_output=True, text=True, check=True
+    )
+    assert "digits/train" in out.stdout
+
+
+@pytest.mark.slow
+def test_setup_without_root_names_the_packages_and_stops(tmp_path):
+    """A folder of commands without pkg-config, g++, apt-get and sudo stands for another machine."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name in ("bash", "dirname", "cat", "sha256sum", "cut", "id"):
+        (commands / name).symlink_to(shutil.which(name))
+    (commands / "python3").symlink_to(sys.executable)
+    place = tmp_path / "clone"
+    shutil.copytree(ROOT / "scripts", place / "scripts")
+    for name in ("requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, place / name)
+    done = subprocess.run(
+        ["bash", place / "scripts" / "setup.sh"],
+        env={"PATH": str(commands)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    for hint in (
+        "apt install g++ pkg-config libopencv-dev",
+        "dnf install",
+        "conda env create",
+        "Nothing has been set up yet",
+    ):
+        assert hint in done.stderr
+    assert not (place / ".venv").exists()
+
+
+def test_layers_point_one_way():
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "3 kept, 0 broken" in done.stdout
+
+
+def test_docstrings_of_public_functions_exist():
+    import ast
+
+    for path in (ROOT / "src").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        assert ast.get_docstring(tree) or path.name == "__init__.py", path
+        for node in tree.body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"
