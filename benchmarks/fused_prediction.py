@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import torch
-from measured import record
 
+from measured import record
 from shiftline import (
     PROMPTS,
     AdamW,

@@ -1,6 +1,6 @@
 """Planning the digits study, and a synthetic plan of more than 10,000 jobs, after imports.
 
-    .venv/bin/python benchmarks/planning.py
+.venv/bin/python benchmarks/planning.py
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import tempfile
 import time
 
 from measured import record
-
 from shiftline import Blur, FromScratch, Reference, Split, glyph_net
 from shiftline.declare.study import declare_study
 from shiftline.experiments.digits import Digits
@@ -34,7 +33,7 @@ def main() -> None:
     started = time.perf_counter()
     declared = declare_study("synthetic", reference, shifts, models, None)
     splits = {s: SplitRecord(str(s), 1000, tuple("abcdefghij"), (100,) * 10) for s in sources(declared)}
-    record_of = LeafRecord("shiftline", "mlp", None, None, PREPROCESSING, False)
+    record_of = LeafRecord("shiftline", "mlp", None, None, PREPROCESSING, False, {})
     plan = build_plan(declared, splits=splits, leaves=dict.fromkeys(leaves(declared), record_of))
     plan.waves()
     synthetic_seconds = time.perf_counter() - started

@@ -142,9 +142,10 @@ def test_a_missing_cell_is_a_gap_and_never_joined_by_position():
     )
     whole = effective_robustness(frame, baseline="base").set_index(["shift", "model"])["effective_robustness"]
     found = effective_robustness(gappy, baseline="base").set_index(["shift", "model"])["effective_robustness"]
-    assert ("noise", "zero-shot") not in found.index
-    assert ("average", "zero-shot") not in found.index
-    for key, value in found.items():
+    gaps = {("noise", "zero-shot"), ("average", "zero-shot")}
+    assert set(found.index) == set(whole.index)
+    assert set(found[found.isna()].index) == gaps
+    for key, value in found.dropna().items():
         assert value == pytest.approx(whole[key], abs=1e-12)
     assert fit_baseline(frame[frame["model"] != "b2"], shift="blur", baseline="base").n == 11
     lost = frame[~((frame["model"] == "b2") & (frame["distribution"] == "blur"))]
@@ -170,6 +171,30 @@ def test_extreme_baselines_are_counted():
     excluded = fit_baseline(frame, shift="blur", baseline="base", extremes="exclude")
     assert (clipped.n, clipped.moved, clipped.left_out) == (12, 1, 0)
     assert (excluded.n, excluded.moved, excluded.left_out) == (11, 0, 1)
+
+
+def test_a_group_that_lacks_a_replicate_has_no_mean():
+    frame = table()
+    partial = frame[~((frame["model"] == "tuned 1") & (frame["distribution"] == "noise"))]
+    found = group_means(effective_robustness(partial, baseline="base")).set_index(["shift", "group"])
+    assert np.isnan(found.loc[("noise", "tuned"), "effective_robustness"])
+    assert np.isfinite(found.loc[("blur", "tuned"), "effective_robustness"])
+    assert found.loc[("noise", "tuned"), "models"] == 2
+
+
+def test_another_reference_is_not_a_shift():
+    frame = table().replace({"distribution": {"reference": "imagenet"}})
+    found = effective_robustness(frame, baseline="base", reference="imagenet")
+    assert set(found["shift"]) == {"blur", "noise", "average"}
+
+
+def test_each_use_of_the_policy_is_reported_with_the_table():
+    frame = table(with_n=200)
+    frame.loc[(frame["model"] == "b0") & (frame["distribution"] == "blur"), "value"] = 0.0
+    lost = frame[~((frame["model"] == "b3") & (frame["distribution"] == "blur"))]
+    (clipped, left_out) = effective_robustness(lost, baseline="base").attrs["notes"]["blur"]
+    assert clipped == "1 baseline models had an accuracy of 0 or 1, which was clipped"
+    assert left_out == "1 of 12 baseline models are not in the fit (missing or extreme)"
 
 
 def test_warnings_name_low_r2_and_epochs_of_one_run():

@@ -304,6 +304,14 @@ def test_odd_images_become_upright_rgb(tmp_path):
         assert alike(a, b)
 
 
+def test_more_than_eight_bits_are_refused_rather_than_cut(tmp_path):
+    folder = tmp_path / "in" / "x"
+    folder.mkdir(parents=True)
+    Image.fromarray(np.linspace(0, 60000, 64, dtype=np.uint16).reshape(8, 8)).save(folder / "deep.png")
+    with pytest.raises(DataError, match="more than 8 bits per channel"):
+        write_image_folder(DataFolder(tmp_path), SPLIT, tmp_path / "in", encoding=Encoding("original"))
+
+
 def test_resizing_keeps_the_shorter_side_and_jpeg_is_small(tmp_path):
     images = [RNG.integers(0, 256, (60, 90, 3), dtype=np.uint8)]
     sidecar = write(tmp_path, images, encoding=Encoding("jpeg", short_side=30, quality=90))

@@ -26,12 +26,29 @@ from shiftline import (
 )
 from shiftline.declare.recipes import Replicate, describe, leaf, map_children, with_seed
 from shiftline.declare.study import declare_study, member_attributes
-from shiftline.declare.transforms import Contrast, HorizontalFlip, RandomResizedCrop, Rotate, Tint
+from shiftline.declare.transforms import (
+    Augmentation,
+    Contrast,
+    HorizontalFlip,
+    RandomResizedCrop,
+    Rotate,
+    Tint,
+    Transform,
+)
 from shiftline.errors import DeclarationError
+from shiftline.identity import canonical
 
 REFERENCE = handwritten_digits()
 CLIP = ZeroShot(glyph_clip())
 TUNED = FineTune(CLIP)
+
+
+class Own(Augmentation):
+    tag = "test/own"
+
+
+class Idle(Transform):
+    tag = "test/idle"
 
 
 def study(models, *, shifts=None, baseline=None, reference=REFERENCE, name="s"):
@@ -61,6 +78,15 @@ def test_grids_multiply_and_tied_keys_change_together():
     assert runs == [(0.1, 4, 0), (0.1, 4, 1), (0.2, 8, 0), (0.2, 8, 1)]
     with pytest.raises(DeclarationError, match="1 values for the 2 tied keys lr, epochs"):
         grid(lambda **k: k, lr__epochs=[(0.1,)])
+
+
+def test_generators_are_taken_whole():
+    assert len(FromScratch(glyph_net("mlp"), epochs=3).checkpoints(e for e in (1, 2))) == 2
+    assert len(grid(lambda lr, seed: (lr, seed), lr=[1, 2], seed=(s for s in range(3)))) == 6
+
+
+def test_numbers_of_equal_meaning_have_one_form():
+    assert canonical(AdamW(lr=1, betas=(0, 1))) == canonical(AdamW(lr=1.0, betas=(0.0, 1.0)))
 
 
 def test_checkpoints_share_one_run():
@@ -142,6 +168,12 @@ def test_attributes_for_the_results_table():
         (lambda: LinearProbe(CLIP, inverse_l2=0), "expected a positive number"),
         (lambda: LocalWeights(CLIP, "x"), "expected timm"),
         (lambda: AdamW(lr=0), "expected a positive learning rate"),
+        (lambda: AdamW(lr=lambda: 1), "AdamW.lr is a function, which has no canonical form: expected a plain float"),
+        (lambda: AdamW(lr="1e-3"), "AdamW.lr is '1e-3' .str.: expected a plain float"),
+        (lambda: FromScratch(glyph_net("mlp"), seed=1.0), "seed is 1.0 .float.: expected a plain int"),
+        (lambda: FromScratch(glyph_net("mlp"), augment=[Own()]), "expected a list of HorizontalFlip"),
+        (lambda: REFERENCE.test.shifted(Idle()), "has no apply method"),
+        (lambda: replicates(LinearProbe(TUNED), range(3)), "nothing in it depends on a seed"),
         (lambda: AdamW(lr=float("nan")), "expected a positive learning rate"),
         (lambda: Blur(0), "expected a positive number"),
         (lambda: Rotate(200), "-180 to 180"),

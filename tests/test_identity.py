@@ -187,6 +187,19 @@ def test_a_function_is_refused_by_path():
         canonical(Holder(lambda x: x))
 
 
+def test_arrays_and_fields_that_the_form_uses_itself_are_refused():
+    class Holder(Declaration):
+        tag = "test/holder"
+        weights: object
+
+    with pytest.raises(IdentityError, match="Holder.weights is a ndarray: expected a declaration, text"):
+        Holder(np.zeros(3))
+    with pytest.raises(IdentityError, match="has a field 'type'"):
+
+        class Bad(Declaration):
+            type: str
+
+
 def test_a_class_without_a_tag_is_refused():
     class Nameless(Declaration):
         pass

@@ -205,6 +205,23 @@ def test_a_shift_is_applied_before_augmentation_and_cropping(photographs, digits
     assert torch.equal(first.images, 255 - second.images)
 
 
+@pytest.mark.parametrize("crop", [1.0, 0.8])
+@pytest.mark.parametrize("shifted", [False, True])
+def test_memory_and_streaming_give_the_same_pixels_and_the_evaluation_crop(digits_data, crop, shifted):
+    distribution = TRAIN.indices(range(40)).shifted(Invert()) if shifted else TRAIN.indices(range(40))
+    options = {"batch_size": 40, "augmentations": (), "crop": crop}
+    (kept,), (read,) = (
+        epoch(loader(digits_data, distribution, memory_limit=limit, **options)) for limit in (1 << 30, 0)
+    )
+    assert torch.equal(kept.images, read.images)
+    from shiftline.models.preprocessing import resize_and_crop
+
+    (chunk,) = evaluation_chunks(open_view(distribution, digits_data))
+    expected = resize_and_crop(chunk.images[0], {"size": 32, "crop": crop, "interpolation": "bicubic"})
+    difference = (kept.images.float() - expected[kept.ids].float()).abs().mean()
+    assert difference == 0 if crop == 1.0 else difference < 8
+
+
 def test_evaluation_is_sequential_complete_and_unpadded(photographs, digits_data):
     for distribution, folder in ((PHOTOS, photographs), (TRAIN.fraction(0.3), digits_data)):
         view = open_view(distribution, folder)

@@ -14,10 +14,25 @@ import pandas as pd
 import pytest
 
 from conftest import TinyStudy
-from shiftline import ExperimentManager, FromScratch, Split, Transform, glyph_net, handwritten_digits
+from shiftline import (
+    SGD,
+    ExperimentManager,
+    FineTune,
+    FromScratch,
+    LinearProbe,
+    LocalWeights,
+    Split,
+    Transform,
+    ZeroShot,
+    best,
+    glyph_clip,
+    glyph_net,
+    handwritten_digits,
+)
 from shiftline.analysis import clopper_pearson
 from shiftline.analysis import effective_robustness as plain_effective_robustness
-from shiftline.errors import AnalysisError, DataError, DeclarationError, StoreError
+from shiftline.errors import AnalysisError, DataError, DeclarationError, ModelError, StoreError
+from shiftline.jobs.context import NoProgress
 from shiftline.store.upkeep import verify
 from shiftline.testing import ContractError, check_study, check_transform
 
@@ -254,6 +269,105 @@ def test_data_that_was_never_written_is_named_with_the_command(new_store):
 
     with pytest.raises(DataError, match="birds/test is not in the data folder.*shiftline data write birds test"):
         Birds(store=new_store).run()
+
+
+def test_data_that_is_written_anew_during_a_run_is_noticed(new_store, tmp_path):
+    import shutil
+
+    from shiftline.jobs.run import run_group
+
+    (new_store / "data").unlink()
+    study = Bare(store=new_store, quiet=True)
+    plan = study.plan()
+    context = study._context(plan, lambda: False, NoProgress())
+    shutil.copy(new_store / "data/digits/val.beton", new_store / "data/digits/train.beton")
+    shutil.copy(new_store / "data/digits/val.json", new_store / "data/digits/train.json")
+    (job,) = [j for j in plan.jobs.values() if j.kind == "train"]
+    with pytest.raises(DataError, match="was written anew since the study was planned"):
+        run_group([job], context)
+
+
+def test_what_only_labels_tell_is_found_before_the_first_job(new_store):
+    class Empty(Bare):
+        shifts = {"none": handwritten_digits().test.fraction(0.01).class_rates([1] * 10)}
+
+    study = Empty(store=new_store, quiet=True)
+    with pytest.raises(DataError, match="is empty"):
+        study.run()
+    assert study.store.complete() == set()
+
+
+def test_a_selection_that_cannot_be_made_ends_the_run(new_store):
+    class Stuck(Bare):
+        def models(self):
+            few, clip = self.reference.train.fraction(0.05), ZeroShot(glyph_clip(), templates=("the digit {}",))
+            bad = [FineTune(clip, train_on=few, epochs=1, batch_size=8, optimizer=SGD(lr=lr)) for lr in (1e-3, 1e30)]
+            return {"a": best([LinearProbe(clip, inverse_l2=c) for c in (0.1, 1.0)]), "b": best(bad)}
+
+    outcome = Stuck(store=new_store, quiet=True).run()
+    assert outcome.exit_status == 1
+    assert len(outcome.failed) == 1
+    assert outcome.blocked
+
+
+def test_changed_local_weights_change_the_keys(new_store, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from shiftline.models.glyph_clip import ASSET
+
+    file = tmp_path / "clip.safetensors"
+    state = load_file(ASSET)
+    save_file(state, file)
+
+    class Local(Bare):
+        def models(self):
+            return {"a": ZeroShot(LocalWeights(glyph_clip(), file), templates=("the digit {}",))}
+
+    study = Local(store=new_store, quiet=True)
+    before = study.plan()
+    context = study._context(before, lambda: False, NoProgress())
+    save_file({n: t * 1.01 if t.is_floating_point() else t for n, t in state.items()}, file)
+    os.utime(file, (1, 1))
+    assert not set(study.plan().jobs) & set(before.jobs)
+    from shiftline.jobs.run import run_group
+
+    (job,) = [j for j in before.jobs.values() if j.kind == "zero-shot"]
+    with pytest.raises(ModelError, match="the weights of .* changed"):
+        run_group([job], context)
+
+
+class Impostor(Transform):
+    tag = "blur"
+    sigma: float
+
+    def apply(self, images, labels, ids):
+        return images
+
+
+def test_a_tag_of_a_built_in_is_refused(new_store):
+    class Own(Bare):
+        shifts = {"x": handwritten_digits().test.shifted(Impostor(2.0))}
+
+    with pytest.raises(DeclarationError, match="has the tag 'blur', which is a built-in's"):
+        Own(store=new_store).plan()
+
+
+def test_verify_hashes_the_data_too(tiny, tmp_path):
+    import shutil
+
+    store = tmp_path / "store"
+    shutil.copytree(tiny.store.root / "data", store / "data")
+    study = TinyStudy(store=store, quiet=True)
+    assert study.verify() == []
+    path = store / "data/digits/train.beton"
+    data = bytearray(path.read_bytes())
+    data[-10_000] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(0, 0))
+    (damage,) = study.verify(mend=True)
+    assert damage.key == "data/digits/train"
+    assert study.plan()
+    assert study.verify() == []
 
 
 class Sepia(Transform):

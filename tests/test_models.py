@@ -31,7 +31,7 @@ LEAVES = [
 
 def spec_of(leaf, *, from_scratch=False, num_classes=7):
     record = resolve_leaf(leaf, with_weights=False)
-    return leaf_spec(leaf, record, num_classes=num_classes, from_scratch=from_scratch)
+    return leaf_spec(record, num_classes=num_classes, from_scratch=from_scratch)
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=str)
@@ -79,9 +79,9 @@ def test_an_open_clip_model_from_a_local_file_gives_its_own_logits(tmp_path, cap
     leaf = LocalWeights(open_clip("RN50", "openai"), tmp_path / "rn50.pt")
     record = resolve_leaf(leaf, with_weights=True)
     assert record.sha256 == weights_digest(original.state_dict())
-    classifier = build_classifier(leaf_spec(leaf, record, num_classes=3, from_scratch=False)).eval()
-    classifier.encoder.load_state_dict(encoder_state(leaf))
-    model, tokenizer = text_model(leaf)
+    classifier = build_classifier(leaf_spec(record, num_classes=3, from_scratch=False)).eval()
+    classifier.encoder.load_state_dict(encoder_state(leaf, record))
+    model, tokenizer = text_model(leaf, record)
     names = [("dog",), ("cat", "kitten"), ("car",)]
     set_head(classifier, zero_shot_weights(model, tokenizer, names, ["a photo of a {}."]))
     images = torch.randn(2, 3, 224, 224)
@@ -104,7 +104,7 @@ def test_a_timm_model_from_a_local_file_gives_its_own_features(tmp_path):
     save_file(original.state_dict(), tmp_path / "r.safetensors")
     leaf = LocalWeights(timm("resnet18"), tmp_path / "r.safetensors")
     classifier = build_classifier(spec_of(leaf)).eval()
-    classifier.encoder.load_state_dict(encoder_state(leaf))
+    classifier.encoder.load_state_dict(encoder_state(leaf, resolve_leaf(leaf, with_weights=True)))
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         expected = original.forward_head(original.forward_features(x), pre_logits=True)
@@ -115,7 +115,7 @@ def test_the_shipped_clip_has_the_accuracy_that_its_metadata_claims():
     with safe_open(ASSET, framework="pt") as file:
         claimed = json.loads(file.metadata()["shiftline"])["accuracies"]
     assert ASSET.stat().st_size < 1_000_000
-    model, tokenizer = text_model(glyph_clip())
+    model, tokenizer = text_model(glyph_clip(), resolve_leaf(glyph_clip(), with_weights=True))
     weights = zero_shot_weights(model, tokenizer, [(f"digit {name}",) for name in DIGIT_NAMES], PLAIN_TEMPLATES)
     preprocessing = resolve_leaf(glyph_clip(), with_weights=False).preprocessing
     for name, arrays in (("handwritten/test", handwritten("test")), ("typed (held-out fonts)", typed())):
@@ -214,7 +214,7 @@ def test_bad_local_weights_are_refused(tmp_path, write, message, suffix, capsys)
     if suffix == ".safetensors" and path.exists():
         message = "is damaged"
     with pytest.raises(ModelError, match=message):
-        encoder_state(LocalWeights(glyph_net("mlp"), path))
+        resolve_leaf(LocalWeights(glyph_net("mlp"), path), with_weights=True)
     assert "code ran" not in capsys.readouterr().out
 
 

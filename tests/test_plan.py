@@ -51,7 +51,7 @@ def leaf_record(leaf):
     architecture = leaf.architecture if isinstance(leaf, LocalWeights) else leaf
     text = architecture == glyph_clip()
     name = "glyph-clip" if text else architecture.name
-    return LeafRecord("shiftline", name, None, "sha" if text or leaf != architecture else None, PREPROCESSING, text)
+    return LeafRecord("shiftline", name, None, "sha" if text or leaf != architecture else None, PREPROCESSING, text, {})
 
 
 def plan(models, *, shifts=None, baseline=None, reference=REFERENCE, winners=None, splits=None):
@@ -175,6 +175,13 @@ def test_keys_are_those_of_the_golden_file():
     )
 
 
+def test_very_many_predictions_are_executed_in_groups_that_can_be_claimed():
+    made = plan({"a": [MLP.replace(seed=s) for s in range(600)]}, shifts={})
+    sizes = [len(g) for g in execution_groups(j for j in made.jobs.values() if j.kind == "predict")]
+    assert sum(sizes) == 1200
+    assert max(sizes) <= 256
+
+
 def test_finding_a_job_by_the_first_digits_of_its_key():
     made = plan({"a": MLP})
     key = next(iter(made.jobs))
@@ -233,6 +240,16 @@ OTHER = SplitRecord("other", 100, ("x", "y"), (50, 50))
         (
             {"models": {"a": Interpolate(CLIP, FineTune(ZeroShot(glyph_clip(), classes=tuple("klmnopqrst"))), 0.5)}},
             DeclarationError, "differ in classes",
+        ),
+        (
+            {"models": {"a": Interpolate(CLIP, FineTune(ZeroShot(glyph_clip(), templates=("my {}",))), 0.5)}},
+            DeclarationError, "differ in templates",
+        ),
+        ({"models": {"a": Interpolate(CLIP, FromScratch(glyph_clip()), 0.5)}}, DeclarationError, "differ in features"),
+        ({"models": {"a": MLP}, "shifts": {"x": REFERENCE.test.indices([0]).indices([1])}}, PlanError, "x .* is empty"),
+        (
+            {"models": {"a": MLP.replace(train_on=REFERENCE.train.class_rates([1] + [0] * 9))}},
+            PlanError, "has 10 examples, fewer than one batch of 64",
         ),
         ({"models": {"a": best([MLP, MLP])}}, DeclarationError, "listed twice"),
     ],

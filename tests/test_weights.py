@@ -37,14 +37,15 @@ def test_it_is_the_formula(alpha):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 def test_the_ends_are_bit_exact(dtype):
     start, end = states(1, dtype), states(2, dtype)
+    start["a.bias"][0], end["a.bias"][1] = -0.0, torch.finfo(dtype).max
+    start["a.bias"][1] = -torch.finfo(dtype).max
     if dtype == torch.float64:
-        start, end = (
-            {n: t.float().double() if t.is_floating_point() else t for n, t in s.items()} for s in (start, end)
-        )
+        start["a.bias"][2] = 1 / 3
     for alpha, expected in ((0, start), (0.0, start), (1, end)):
         for name, tensor in interpolate(start, end, alpha).items():
             if tensor.is_floating_point():
                 assert torch.equal(tensor, expected[name])
+                assert torch.equal(tensor.signbit(), expected[name].signbit())
                 assert tensor.dtype == dtype
 
 
@@ -110,6 +111,7 @@ def test_writing_in_place_makes_no_second_copy():
     ("start", "end", "alpha", "message"),
     [
         (states(1), states(2), 1.1, "alpha is 1.1"),
+        ({"w": torch.zeros(2).half()}, {"w": torch.zeros(2)}, 0.5, "is torch.float16 at the start and torch.float32"),
         (states(1), states(2), float("nan"), "alpha is nan"),
         (states(1), {"x": torch.zeros(1)}, 0.5, "are missing in end, for example 'a.bias'"),
         ({"w": torch.zeros(2)}, {"w": torch.zeros(3)}, 0.5, r"'w' has the shape \(2,\) at the start and \(3,\)"),
@@ -130,6 +132,8 @@ def test_what_cannot_be_mixed_is_refused(start, end, alpha, message):
 def test_an_out_with_other_names_is_refused():
     with pytest.raises(WeightsError, match="on one side only"):
         interpolate(states(1), states(2), 0.5, out={"a.weight": torch.zeros(4, 3)})
+    with pytest.raises(WeightsError, match=r"out has 'w' in the shape \(2, 1\)"):
+        interpolate({"w": torch.zeros(1)}, {"w": torch.ones(1)}, 0.5, out={"w": torch.zeros(2, 1)})
 
 
 def test_a_model_linear_in_its_weights_has_equal_weight_and_output_space_ensembles():

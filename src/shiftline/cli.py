@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from enum import StrEnum
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from shiftline.errors import ShiftlineError
+from shiftline.errors import ShiftlineError, StudyNotFoundError
 from shiftline.experiments import BUILT_IN
 from shiftline.loading import load_study, parse_parameters
 from shiftline.manager import ExperimentManager
@@ -60,7 +61,14 @@ ScaleOption = Annotated[Scale, typer.Option("--scale", help="Axes on which the l
 
 def _study(name: str, parameters: list[str] | None, store: Path, *, quiet: bool = False) -> ExperimentManager:
     study = load_study(name)
-    return study(store=store, quiet=quiet, **parse_parameters(study, parameters or []))  # type: ignore[arg-type]
+    arguments = parse_parameters(study, parameters or [])
+    accepted = inspect.signature(study.__init__).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()) and not {"store", "quiet"} <= set(accepted):
+        raise StudyNotFoundError(
+            f"the constructor of {study.__name__} does not take store and quiet: write def __init__(self, *, ..., **options) and "
+            "pass **options to super().__init__."
+        )
+    return study(store=store, quiet=quiet, **arguments)  # type: ignore[arg-type]
 
 
 def _console() -> Console:
@@ -218,12 +226,20 @@ def robustness(
         interval = "" if low != low else f"{low:+.1f} to {high:+.1f}"
         flag = "extrapolated" if row.extrapolated else ""
         shown.add_row(
-            row.shift, f"{r2[row.shift]:.2f}", row.group, str(row.models), f"{100 * row.effective_robustness:+.1f}", interval,
+            row.shift, f"{r2[row.shift]:.2f}", row.group, str(row.models), _points(row.effective_robustness), interval,
             flag,
         )  # fmt: skip
     _console().print(shown)
+    for shift, notes in table.attrs.get("notes", {}).items():
+        for note in notes:
+            print(f"{shift}: {note}")
     print("ER: accuracy under shift minus the baseline fit at the model's reference accuracy, percentage points.")
     print("A low R2 means that reference accuracy says little about this shift: the line, and ER, then mean little.")
+
+
+def _points(value: float) -> str:
+    """Percentage points for people; a dash where there is no value."""
+    return "-" if value != value else f"{100 * value:+.1f}"
 
 
 @app.command()

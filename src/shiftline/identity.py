@@ -11,10 +11,11 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, dataclass_transform
 
-from shiftline.errors import IdentityError
+from shiftline.errors import DeclarationError, IdentityError
 
 SCHEMA = 1
 """Raised when the form itself changes: every key changes with it."""
@@ -30,8 +31,13 @@ class _FrozenMeta(type):
     """Makes every subclass of `Declaration` a frozen dataclass, so that no subclass can forget to be one."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
-        made = super().__new__(cls, name, bases, namespace, **options)
-        return dataclasses.dataclass(frozen=True)(made)
+        bare: Any = super().__new__(cls, name, bases, namespace, **options)
+        made = dataclasses.dataclass(frozen=True)(bare)
+        if taken := {"type", "revision"} & {field.name for field in dataclasses.fields(made)}:
+            raise IdentityError(
+                f"{name} has a field {taken.pop()!r}: the canonical form uses that word itself. Rename it."
+            )
+        return made
 
 
 class Declaration(metaclass=_FrozenMeta):
@@ -46,9 +52,8 @@ class Declaration(metaclass=_FrozenMeta):
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = _normalise(getattr(self, field.name))
-            if field.type in ("float", "float | None") and isinstance(value, int) and not isinstance(value, bool):
-                value = float(value)
+            annotation = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
+            value = _typed(_normalise(getattr(self, field.name)), annotation, f"{type(self).__name__}.{field.name}")
             object.__setattr__(self, field.name, value)
         self.validate()
 
@@ -58,6 +63,33 @@ class Declaration(metaclass=_FrozenMeta):
     def replace(self, **changes: Any) -> Any:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+_PLAIN: dict[str, tuple[type, ...]] = {"float": (float,), "int": (int,), "str": (str,), "bool": (bool,)}
+
+
+def _typed(value: Any, annotation: str, where: str) -> Any:
+    """Turn integers into floats where floats are declared, and refuse what is of another plain type, or unhashable."""
+    if annotation.startswith("tuple[float") and isinstance(value, tuple):
+        return tuple(_typed(item, "float", f"{where}[{i}]") for i, item in enumerate(value))
+    wanted = annotation.removesuffix(" | None")
+    if value is None and wanted != annotation:
+        return None
+    if wanted == "float" and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if wanted == "str" and isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if wanted in _PLAIN and (not isinstance(value, _PLAIN[wanted]) or (wanted == "int" and isinstance(value, bool))):
+        what = "a function, which has no canonical form" if callable(value) else f"{value!r} ({type(value).__name__})"
+        raise DeclarationError(f"{where} is {what}: expected a plain {wanted}.")
+    try:
+        hash(value)
+    except TypeError:
+        raise IdentityError(
+            f"{where} is a {type(value).__name__}: expected a declaration, text, a number, a truth value, None, or a list of "
+            "these. Declare plain values and build the object where it is used."
+        ) from None
+    return value
 
 
 def _normalise(value: Any) -> Any:

@@ -70,16 +70,18 @@ def load_study(name: str) -> type[ExperimentManager]:
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise StudyNotFoundError(f"the study file {path} does not exist (looked in {Path.cwd()}).")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A name of its own: a file called timm.py must not take the library's place.
+    name = f"shiftline_study_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # inspect.getsource looks a class up through its module.
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        del sys.modules[path.stem]
+        del sys.modules[name]
         raise StudyNotFoundError(
             f"the study file {path} raises on import: {type(error).__name__}: {error}. Run `python {path}` to see where."
         ) from error
@@ -121,7 +123,12 @@ def parse_parameters(study: type[ExperimentManager], texts: list[str]) -> dict[s
             raise StudyNotFoundError(
                 f"{text!r} is no parameter of {study.__name__}: expected name=value; its parameters are {listed}."
             )
-        parsed[name] = _typed(name, value, hints.get(name, str))
+        default = valid[name].default
+        kind = hints.get(name, str if default in (None, inspect.Parameter.empty) else type(default))
+        parsed[name] = _typed(name, value, kind)
+    required = [n for n, p in valid.items() if p.default is inspect.Parameter.empty and n not in parsed]
+    if required:
+        raise StudyNotFoundError(f"{study.__name__} needs the parameter {required[0]}: give {required[0]}=VALUE.")
     return parsed
 
 

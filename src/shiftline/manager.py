@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -116,19 +115,23 @@ class ExperimentManager:
         self.declaration()
         self.store.check_writable()
         stop, progress = StopFlag(), RunProgress(self.name, quiet=self.quiet)
-        contexts: list[Any] = []
+        threads_before: list[int] = []
 
         def context(plan: Plan) -> Context:
-            contexts.append(self._context(plan, stop, progress))
-            return contexts[0]
+            import torch
 
-        threads = _threads()
+            threads_before.append(torch.get_num_threads())
+            torch.set_num_threads(self.threads)
+            return self._context(plan, stop, progress)
+
         try:
             with stop.listening(), progress.showing():
                 outcome = run_plan(self._recorded_plan, context, self.store, stop=stop, announce=progress.announce)
         finally:
-            if contexts:
-                _set_threads(threads)
+            if threads_before:
+                import torch
+
+                torch.set_num_threads(threads_before[0])
         return outcome
 
     def status(self) -> list[JobStatus]:
@@ -192,7 +195,7 @@ class ExperimentManager:
         from shiftline.analysis.robustness import effective_robustness
 
         study = self._study_with_line()
-        return effective_robustness(self.results(), baseline=str(study.baseline), shifts=shifts, scale=scale)
+        return effective_robustness(self._made(), baseline=str(study.baseline), shifts=shifts, scale=scale)
 
     def plot(self, folder: str | os.PathLike[str] | None = None, *, scale: str = "probit") -> dict[str, Path]:
         """Draw the figures of the study as PNG and PDF, each with its numbers beside it as CSV.
@@ -218,14 +221,17 @@ class ExperimentManager:
         from shiftline.plots.figures import study_figures
 
         study = self._study_with_line()
-        return study_figures(self.results(), baseline=str(study.baseline), scale=scale, title=self.name)
+        return study_figures(self._made(), baseline=str(study.baseline), scale=scale, title=self.name)
 
     def verify(self, *, mend: bool = False) -> list[Damage]:
-        """Hash every artifact of the store; with `mend`, move damaged ones aside so that the next run makes them anew."""
-        damages = verify(self.store)
+        """Hash every artifact and every written split; with `mend`, move damaged ones aside: they are made anew."""
+        damages, data = verify(self.store), data_folder(self.store)
+        spoilt = data.damaged()
         if mend:
             repair(self.store, damages)
-        return damages
+            for split in spoilt:
+                data.move_aside(split, self.store.root / "damaged")
+        return [*damages, *(Damage(f"data/{split}", problem) for split, problem in spoilt.items())]
 
     def collect(self, *, remove: bool = False) -> list[Collectable]:
         """List (and with `remove` delete) what no study that ran on this store needs."""
@@ -264,31 +270,26 @@ class ExperimentManager:
             )
         return study
 
+    def _made(self) -> pd.DataFrame:
+        """Return the results, of which at least one must have been made."""
+        table = self.results()
+        if table["value"].isna().all():
+            raise AnalysisError(f"{self.name!r} has no results in {self.store.root} yet: run the study first.")
+        return table
+
     def _context(self, plan: Plan, stop: Any, progress: Any) -> Context:
         import torch
 
         from shiftline.jobs.context import Context
+        from shiftline.jobs.sizes import check_views
         from shiftline.models.bank import ModelBank
         from shiftline.store.attempts import Attempts
 
-        torch.set_num_threads(self.threads)
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        check_views(plan, data_folder(self.store))
         return Context(
             plan=plan, store=self.store, attempts=Attempts(self.store), data=data_folder(self.store),
             leaves=leaf_records(plan.study, self.store, leaves(plan.study)),
             bank=ModelBank(self.store, device=device), device=device, workers=self.threads,
             progress=progress, stop_requested=stop,
         )  # fmt: skip
-
-
-def _threads() -> int | None:
-    """torch's number of threads, or None while torch has not been imported."""
-    torch = sys.modules.get("torch")
-    return None if torch is None else torch.get_num_threads()
-
-
-def _set_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)

@@ -12,6 +12,7 @@ from typing import Any
 from shiftline.declare.codec import decode, encode
 from shiftline.declare.distributions import Distribution, Fraction, Reference, Split
 from shiftline.declare.recipes import (
+    Best,
     Checkpoint,
     FineTune,
     FromScratch,
@@ -75,8 +76,10 @@ def check_study(study: type[ExperimentManager], **parameters: Any) -> StudyRepor
     """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="shiftline-check-") as folder:
+        untouched = Path(folder) / "untouched"
+        study(**parameters | {"store": untouched}).declaration()
+        _require(not untouched.exists(), "constructing or declaring the study wrote files: only verbs may.")
         first, second = study(**parameters), study(**parameters)
-        _require(not any(Path(folder).iterdir()), "constructing the study wrote files: only verbs may.")
         declared = first.declaration()
         _require(
             declared == second.declaration(),
@@ -135,6 +138,8 @@ def _shrunken(study: ExperimentManager, declared: Study, folder: Path) -> Experi
         if isinstance(model, Checkpoint):
             return Checkpoint(shrink(model.run), 1)  # type: ignore[arg-type]
         model = map_children(model, shrink)
+        if isinstance(model, Best):
+            return Best(tuple(dict.fromkeys(model.candidates)))  # One epoch can make two candidates equal.
         if isinstance(model, LinearProbe):
             return model.replace(train_on=cut(model.train_on) if model.other_data and model.train_on else None)
         if isinstance(model, (FromScratch, FineTune)):

@@ -89,7 +89,13 @@ def choose_alpha(table: pd.DataFrame, *, group: str, one_standard_error: bool = 
         raise AnalysisError(f"the group {group!r} was not evaluated on {VALIDATION!r}: alpha cannot be validated.")
     best = curve[VALIDATION].max()
     slack = 0.0
+    if not curve[AVERAGE].notna().any():
+        raise AnalysisError(
+            f"no mixing coefficient of {group!r} has been evaluated on every shift: run the study to its end."
+        )
     if one_standard_error:
+        if not table["n"].notna().any() if "n" in table.columns else True:
+            raise AnalysisError("the one-standard-error rule needs the number of examples: give the table a column n.")
         rows = table[(table["group"] == group) & (table["distribution"] == VALIDATION)]
         slack = float((best * (1 - best) / rows["n"].iloc[0]) ** 0.5)
     validated = float(curve.index[curve[VALIDATION] >= best - slack].min())

@@ -70,7 +70,7 @@ def inside(
     Parameters
     ----------
     values : array of float
-        Accuracies, fractions in [0, 1].
+        Accuracies, fractions in [0, 1]; NaN where missing.
     n : array of float
         Numbers of examples; NaN where unknown.
     extremes : str
@@ -91,8 +91,9 @@ def inside(
     if extremes not in EXTREMES:
         raise AnalysisError(f"the policy {extremes!r} does not exist: choose one of {', '.join(EXTREMES)}.")
     accuracies, counts = np.asarray(values, dtype=float), np.asarray(n, dtype=float)
-    if not np.all((accuracies >= 0) & (accuracies <= 1)):
-        bad = accuracies[~((accuracies >= 0) & (accuracies <= 1))][0]
+    outside = (accuracies < 0) | (accuracies > 1)
+    if outside.any():
+        bad = accuracies[outside][0]
         raise AnalysisError(f"an accuracy is {bad}: expected fractions from 0 to 1 (percent are divided by 100).")
     touched = ((accuracies == 0) | (accuracies == 1)) & scale.bounded
     edge = 1 / (2 * counts) if extremes == "clip" else np.full_like(accuracies, np.nan)

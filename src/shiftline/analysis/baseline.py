@@ -69,6 +69,18 @@ class BaselineFit:
     warnings: tuple[str, ...] = ()
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """The warnings, and each use of the policy for accuracies of 0 and 1."""
+        notes = list(self.warnings)
+        if self.moved:
+            notes.append(f"{self.moved} baseline models had an accuracy of 0 or 1, which was clipped")
+        if self.left_out:
+            notes.append(
+                f"{self.left_out} of {self.n + self.left_out} baseline models are not in the fit (missing or extreme)"
+            )
+        return tuple(notes)
+
+    @property
     def _g(self) -> Scale:
         return scale_named(self.scale)
 
@@ -136,7 +148,7 @@ def fit_baseline(
     """
     g = scale_named(scale)
     table = check_table(table, "group")
-    (shift,) = shifts_of(table, [shift])
+    (shift,) = shifts_of(table, [shift], reference=reference)
     if baseline not in set(table["group"]):
         raise AnalysisError(
             f"there is no baseline group {baseline!r}: the groups are {', '.join(map(repr, dict.fromkeys(table['group'])))}."

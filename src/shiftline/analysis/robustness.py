@@ -49,7 +49,8 @@ def effective_robustness(
     Returns
     -------
     DataFrame
-        One row per shift and model, columns `COLUMNS`; fractions. With several shifts, rows of the shift "average" hold
+        One row per shift and model, columns `COLUMNS`; fractions, NaN where a value is missing. ``attrs["notes"]`` holds what a
+        reader has to know of each shift's line. With several shifts, rows of the shift "average" hold
         the averages of the per-shift values (of the interval's ends too: its width is that of fully correlated lines).
 
     Raises
@@ -58,7 +59,7 @@ def effective_robustness(
         There is no shift, no such group, or no line can be fitted.
     """
     table = check_table(table, "group")
-    chosen = shifts_of(table, shifts)
+    chosen = shifts_of(table, shifts, reference=reference)
     fits = {
         shift: fit_baseline(table, shift=shift, baseline=baseline, reference=reference, scale=scale, extremes=extremes)
         for shift in chosen
@@ -67,13 +68,14 @@ def effective_robustness(
         [_rows(panel(table, shift, reference=reference), fit, extremes, level) for shift, fit in fits.items()]
     )
     if len(chosen) > 1:
-        rows = pd.concat([rows, _averages(rows, len(chosen))])
-    return rows[list(COLUMNS)].reset_index(drop=True)
+        rows = pd.concat([rows, _averages(rows)])
+    result = rows[list(COLUMNS)].reset_index(drop=True)
+    result.attrs["notes"] = {shift: fit.notes for shift, fit in fits.items() if fit.notes}
+    return result
 
 
 def _rows(joined: pd.DataFrame, fit: BaselineFit, extremes: str, level: float) -> pd.DataFrame:
     g = scale_named(fit.scale)
-    joined = joined.dropna(subset=["reference", "shifted"])
     x, _ = inside(joined["reference"], joined["n_reference"], g, extremes=extremes)
     y, _ = inside(joined["shifted"], joined["n_shifted"], g, extremes=extremes)
     middle = fit.line(x)
@@ -99,7 +101,7 @@ def _rows(joined: pd.DataFrame, fit: BaselineFit, extremes: str, level: float) -
             "scale": fit.scale,
             "r2": fit.r2,
             "n_baseline": fit.n,
-            "extrapolated": fit.extrapolates(joined["reference"]),
+            "extrapolated": fit.extrapolates(x),
         }
     )
 
@@ -111,17 +113,16 @@ def _binomial_variance(p: Floats, n: Floats, g: Scale) -> Floats:
     return np.where(np.isfinite(n), variance, 0.0)
 
 
-def _averages(rows: pd.DataFrame, shifts: int) -> pd.DataFrame:
-    """Average per-shift values; a model that lacks a shift has no average, rather than one over other shifts."""
+def _averages(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average per-shift values; a model that lacks a shift has NaN, rather than an average over other shifts."""
     numbers = ["reference", "shifted", "predicted", "effective_robustness", "low", "high", "r2"]
     grouped = rows.groupby("model", sort=False)
-    means = grouped[numbers].mean()
+    means = grouped[numbers].agg(lambda values: values.mean(skipna=False))
     first = grouped[["group", "scale", "n_baseline"]].first()
     # An average is traced to all the values it was taken over.
     first["key"] = grouped["key"].agg(lambda keys: " ".join(map(str, keys)))
     flags = grouped["extrapolated"].any()
-    complete = grouped["shift"].nunique() == shifts
-    result = pd.concat([means, first, flags], axis=1)[complete]
+    result = pd.concat([means, first, flags], axis=1)
     return result.reset_index().assign(shift=AVERAGE)
 
 
@@ -181,7 +182,8 @@ def group_means(robustness: pd.DataFrame, *, level: float = 0.95) -> pd.DataFram
     Returns
     -------
     DataFrame
-        shift, group, effective_robustness, low, high (NaN ends for one model), models, extrapolated (any of them).
+        shift, group, effective_robustness, low, high (NaN ends for one model), models, extrapolated (any of them); NaN where a
+        model of the group has no value.
     """
     rows = []
     for (shift, group), part in robustness.groupby(["shift", "group"], sort=False):

@@ -37,7 +37,7 @@ def check_table(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     return table if "n" in table.columns else table.assign(n=np.nan)
 
 
-def shifts_of(table: pd.DataFrame, shifts: Sequence[str] | None) -> list[str]:
+def shifts_of(table: pd.DataFrame, shifts: Sequence[str] | None, *, reference: str = REFERENCE) -> list[str]:
     """Return the shifts to look at, all of the table's unless some are named.
 
     Raises
@@ -45,7 +45,7 @@ def shifts_of(table: pd.DataFrame, shifts: Sequence[str] | None) -> list[str]:
     AnalysisError
         There are none, or one that is named is not in the table.
     """
-    present = [d for d in dict.fromkeys(table["distribution"]) if d not in NOT_SHIFTS]
+    present = [d for d in dict.fromkeys(table["distribution"]) if d not in (*NOT_SHIFTS, reference)]
     if not present:
         raise AnalysisError(
             "effective robustness needs a shifted distribution, the table has only "

@@ -49,9 +49,9 @@ def _channels_first(pixels: np.ndarray) -> Tensor:
 class TrainingBatches:
     """Batches of a training distribution, in an order that is a function of (seed, epoch).
 
-    A batch is a pure function of (seed, epoch, step): it is the same for any number of workers, for either reader where
-    images are raw, and after a resumption. Small sets are decoded once into memory; larger ones are read ahead by
-    threads.
+    A batch is a pure function of (seed, epoch, step): it is the same for any number of workers and after a resumption, and
+    through either reader where images are raw and need no resizing (FFCV resizes by area, ours bicubic; the manifest names
+    the reader). Small sets are decoded once into memory; larger ones are read ahead by threads.
 
     Parameters
     ----------
@@ -100,11 +100,10 @@ class TrainingBatches:
         self.reader = training_reader(view.index) if reader is None else reader
         crops = [a for a in self.augmentations if isinstance(a, RandomResizedCrop)]
         self._random_crop = crops[0] if crops else None
-        uniform_size = view.index.uniform_size
         self._memory: Tensor | None = None
-        fits = len(view) * 3 * uniform_size[0] * uniform_size[1] <= memory_limit if uniform_size else False
-        if uniform_size == (size, size) and self._random_crop is None and fits:
-            self._memory = self._decode_all()
+        if self._random_crop is None and len(view) * 3 * size * size <= memory_limit:
+            chunks = (view.ids[start : start + 1024] for start in range(0, len(view), 1024))
+            self._memory = torch.cat([self._pixels(ids, epoch=0) for ids in chunks])
             self._row = {int(example): row for row, example in enumerate(view.ids)}
 
     @property
@@ -144,23 +143,22 @@ class TrainingBatches:
     def _labels(self, ids: np.ndarray) -> Tensor:
         return torch.from_numpy(self.view.index.labels[ids])
 
-    def _decode_all(self) -> Tensor:
-        chunks = []
-        for start in range(0, len(self.view), 1024):
-            ids = self.view.ids[start : start + 1024]
-            images = _channels_first(np.stack(self.reader.images(ids)))
-            chunks.append(apply_transforms(self.view.transforms, images, self._labels(ids), torch.from_numpy(ids)))
-        return torch.cat(chunks)
-
     def _from_memory(self, ids: np.ndarray, epoch: int) -> Batch:
         assert self._memory is not None
         rows = torch.tensor([self._row[int(example)] for example in ids])
         return self._augmented(self._memory[rows], ids, epoch)
 
     def _read(self, ids: np.ndarray, epoch: int) -> Batch:
+        return self._augmented(self._pixels(ids, epoch), ids, epoch)
+
+    def _pixels(self, ids: np.ndarray, epoch: int) -> Tensor:
+        """Decode, shift, crop and resize: uint8, shape (B, 3, size, size)."""
         boxes = self._boxes(ids, epoch)
         if not self.view.transforms:
-            return self._augmented(_channels_first(self.reader.crops(ids, boxes, self.size)), ids, epoch)
+            return _channels_first(self.reader.crops(ids, boxes, self.size))
+        if self.view.index.uniform_size == (self.size, self.size) and (boxes[:, 2:] == self.size).all():
+            images = _channels_first(np.stack(self.reader.images(ids)))
+            return apply_transforms(self.view.transforms, images, self._labels(ids), torch.from_numpy(ids))
         # Shifts are defined on canonical pixels, so that the crop has to wait for them.
         cut = []
         for pixels, example, box in zip(self.reader.images(ids), ids, boxes, strict=True):
@@ -170,7 +168,7 @@ class TrainingBatches:
             )
             top, left, height, width = (int(number) for number in box)
             cut.append(tv.resized_crop(image, top, left, height, width, [self.size, self.size], antialias=True))
-        return self._augmented(torch.cat(cut), ids, epoch)
+        return torch.cat(cut)
 
     def _boxes(self, ids: np.ndarray, epoch: int) -> np.ndarray:
         heights, widths = self.view.index.height[ids], self.view.index.width[ids]

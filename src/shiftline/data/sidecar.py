@@ -6,13 +6,14 @@ Per-example metadata (source digest, group, path) lie in a Parquet file beside i
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shiftline.declare.distributions import Split
-from shiftline.errors import DataError
+from shiftline.errors import DataError, StoreError
 from shiftline.plan.records import SplitRecord
 from shiftline.store.files import read_json, sha256_of
 
@@ -81,6 +82,26 @@ class DataFolder:
             document["fingerprint"], document["count"], tuple(document["classes"]), tuple(document["class_counts"])
         )
         return Sidecar(split, beton, record, document["recipe"], file)
+
+    def damaged(self) -> dict[Split, str]:
+        """Hash every written split anew; return what is wrong with those that are damaged."""
+        problems = {}
+        for path in sorted(self.root.glob("*/*.json")):
+            split = Split(path.parent.name, path.stem)
+            try:
+                recorded = read_json(path, what=f"the sidecar of {split}")["file"]["sha256"]
+                if sha256_of(self.beton(split)) != recorded:
+                    problems[split] = f"{self.beton(split).name} has another content than was recorded"
+            except (StoreError, KeyError, TypeError, OSError) as error:
+                problems[split] = f"it cannot be read ({type(error).__name__})"
+        return problems
+
+    def move_aside(self, split: Split, target: Path) -> None:
+        """Move the files of a split to another folder, so that it can be written anew."""
+        target.mkdir(parents=True, exist_ok=True)
+        for path in (self.sidecar(split), self.beton(split), self.metadata(split)):
+            if path.exists():
+                path.rename(target / f"{split.dataset}-{path.name}-{int(time.time())}")
 
     def _missing(self, split: Split) -> str:
         folder = self.root / split.dataset

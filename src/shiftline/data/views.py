@@ -41,8 +41,8 @@ class View:
         return len(self.ids)
 
 
-def open_view(distribution: Distribution, folder: DataFolder) -> View:
-    """Open a distribution.
+def open_view(distribution: Distribution, folder: DataFolder, *, fingerprint: str | None = None) -> View:
+    """Open a distribution; with a fingerprint, only if it is still that of the data.
 
     Raises
     ------
@@ -50,6 +50,11 @@ def open_view(distribution: Distribution, folder: DataFolder) -> View:
         The file is missing, damaged or changed, or no example is left.
     """
     sidecar = folder.open(distribution.source)
+    if fingerprint is not None and sidecar.record.fingerprint != fingerprint:
+        raise DataError(
+            f"{distribution.source} was written anew since the study was planned (fingerprint {fingerprint[:12]}, now "
+            f"{sidecar.record.fingerprint[:12]}): run the study again, its keys follow the data."
+        )
     index = beton.read_index(sidecar.beton)
     if len(index) != sidecar.record.count:
         raise DataError(f"{sidecar.beton} holds {len(index)} examples, its description says {sidecar.record.count}.")

@@ -256,6 +256,8 @@ def _open(source: bytes) -> tuple[Any, bytes | None]:
     upright = image.getexif().get(0x0112, 1) == 1
     plain_jpeg = image.format == "JPEG" and image.mode == "RGB" and upright
     image.load()
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        raise ValueError(f"it has the mode {image.mode} (more than 8 bits per channel): convert it to 8 bits first")
     return ImageOps.exif_transpose(image).convert("RGB"), source if plain_jpeg else None
 
 

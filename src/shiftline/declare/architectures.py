@@ -7,7 +7,6 @@ and the preprocessing, and planning reads that record.
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 from shiftline.errors import DeclarationError
@@ -75,7 +74,6 @@ class LocalWeights(Leaf):
     path: str = dataclasses.field(metadata={"speed_only": True})
 
     def validate(self) -> None:
-        object.__setattr__(self, "path", os.fspath(self.path))
         if not isinstance(self.architecture, (Timm, OpenClip, GlyphNet, GlyphClip)):
             raise DeclarationError(
                 f"LocalWeights.architecture is a {type(self.architecture).__name__}: expected timm(...), "

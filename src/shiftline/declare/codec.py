@@ -11,7 +11,8 @@ from shiftline.errors import DeclarationError
 from shiftline.identity import Declaration, canonical
 
 
-def _built_in() -> dict[str, type[Declaration]]:
+def built_in_types() -> dict[str, type[Declaration]]:
+    """Return the classes of shiftline by tag."""
     types: dict[str, type[Declaration]] = {}
     for module in (architectures, distributions, optimisers, recipes, transforms):
         for value in vars(module).values():
@@ -51,7 +52,7 @@ def decode(document: Any, *, types: Iterable[type[Declaration]] = ()) -> Any:
     DeclarationError
         The document names an unknown type, another revision of one, or fields that it does not have.
     """
-    known = _built_in() | {cls.tag: cls for cls in types}
+    known = built_in_types() | {cls.tag: cls for cls in types}
 
     def build(value: Any) -> Any:
         if isinstance(value, list):

@@ -151,6 +151,13 @@ class Shifted(_Derived):
                 f"shifted({self.transform!r}): expected a shiftline.Transform, got {type(self.transform).__name__}.{hint}"
             )
 
+        own = not type(self.transform).__module__.startswith("shiftline.")
+        if own and not callable(getattr(self.transform, "apply", None)):
+            raise DeclarationError(
+                f"the transform {type(self.transform).__name__} has no apply method: write def apply(self, images, labels, ids) "
+                "and return uint8 images of the same shape."
+            )
+
     def __str__(self) -> str:
         return f"{self.of} + {type(self.transform).tag}"
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from shiftline.declare.architectures import Leaf
 from shiftline.declare.distributions import Distribution
 from shiftline.declare.optimisers import AdamW, Cosine, Optimizer, Schedule
-from shiftline.declare.transforms import Augmentation
+from shiftline.declare.transforms import Augmentation, HorizontalFlip, RandomResizedCrop, Translate
 from shiftline.errors import DeclarationError
 from shiftline.identity import Declaration
 
@@ -104,7 +104,7 @@ class _Trained(Model):
             f"{name}.schedule is {self.schedule!r}: expected Constant(), Cosine(), Triangle() or Step(...).",
         )
         _require(
-            all(isinstance(a, Augmentation) for a in self.augment),
+            all(isinstance(a, (HorizontalFlip, Translate, RandomResizedCrop)) for a in self.augment),
             f"{name}.augment is {self.augment!r}: expected a list of HorizontalFlip, Translate, RandomResizedCrop.",
         )
         _require(0 <= self.label_smoothing < 1, f"{name}.label_smoothing is {self.label_smoothing}: expected 0 to 1.")
@@ -129,8 +129,9 @@ class _Trained(Model):
 
     def checkpoints(self, epochs: Iterable[int]) -> list[Checkpoint]:
         """The models of this run after the given epochs (counted from 1), all from one training."""
-        run = dataclasses.replace(self, save=(*self.save, *epochs))
-        return [Checkpoint(run, epoch) for epoch in sorted(set(epochs))]  # type: ignore[arg-type]
+        wanted = sorted(set(epochs))
+        run = dataclasses.replace(self, save=(*self.save, *wanted))
+        return [Checkpoint(run, epoch) for epoch in wanted]  # type: ignore[arg-type]
 
 
 class FromScratch(_Trained):
@@ -278,6 +279,12 @@ def replicates(model: Model, seeds: Iterable[int]) -> list[Model]:
     The seeds of the outermost training operations change; what they start from stays. Replicates of `best(...)` are
     copies with the winning setting: the tuning comes first.
     """
+    seeds = list(seeds)
+    _require(
+        len(seeds) < 2 or with_seed(model, seeds[0]) != with_seed(model, seeds[1]),
+        f"replicates({describe(model)}, {seeds}): nothing in it depends on a seed, the copies would be one model. Replicate the "
+        "training that it is made from: [LinearProbe(run) for run in replicates(...)].",
+    )
     return [with_seed(model, seed) for seed in seeds]
 
 
@@ -308,7 +315,7 @@ def grid(recipe: Callable[..., Model], **settings: Iterable[object]) -> list[Mod
     """
     combinations: list[dict[str, object]] = [{}]
     for name, values in settings.items():
-        keys = name.split("__")
+        keys, values = name.split("__"), tuple(values)
         extended = []
         for chosen in combinations:
             for value in values:

@@ -18,12 +18,13 @@ def initial_classifier(
     """Build the classifier that a recipe starts from; new weights come from torch's generator."""
     if isinstance(recipe, FromScratch):
         record = context.leaves[recipe.architecture]
-        spec = leaf_spec(recipe.architecture, record, num_classes=num_classes, from_scratch=True)
+        spec = leaf_spec(record, num_classes=num_classes, from_scratch=True)
         return build_classifier(spec), spec
     if isinstance(recipe.init, Leaf):
-        spec = leaf_spec(recipe.init, context.leaves[recipe.init], num_classes=num_classes, from_scratch=False)
+        record = context.leaves[recipe.init]
+        spec = leaf_spec(record, num_classes=num_classes, from_scratch=False)
         classifier = build_classifier(spec)
-        classifier.encoder.load_state_dict(encoder_state(recipe.init))
+        classifier.encoder.load_state_dict(encoder_state(recipe.init, record))
         return classifier, spec
     state, spec = context.bank.state(recipe.init, context.plan.artifacts)
     classifier = build_classifier(spec)

@@ -29,7 +29,7 @@ def predict_group(jobs: Sequence[Job], context: Context) -> None:
     distribution = jobs[0].distribution
     assert distribution is not None
     assert all(job.distribution == distribution for job in jobs)
-    view = open_view(distribution, context.data)
+    view = open_view(distribution, context.data, fingerprint=jobs[0].fingerprint)
     jobs = _by_encoder(jobs, context)
     context.progress.begin(f"{len(jobs)} models on {distribution}", len(jobs) * len(view))
     logits: dict[str, list[Tensor]] = {job.key: [] for job in jobs}

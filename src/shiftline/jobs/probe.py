@@ -29,7 +29,7 @@ def probe(job: Job, draft: Draft, context: Context) -> None:
     recipe = job.model
     assert isinstance(recipe, LinearProbe)
     assert job.distribution is not None
-    view = open_view(job.distribution, context.data)
+    view = open_view(job.distribution, context.data, fingerprint=job.fingerprint)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         classifier, spec = initial_classifier(recipe, context, num_classes=len(view.classes))

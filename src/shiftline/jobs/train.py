@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from shiftline.models.preprocessing import normalise
 from shiftline.models.spec import ModelSpec, save_model
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
-from shiftline.store.files import sync, temporary_beside
+from shiftline.store.files import temporary_beside, write_whole
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 LOG_EVERY = 50
@@ -37,7 +39,7 @@ def train(job: Job, draft: Draft, context: Context) -> None:
     recipe = job.model
     assert isinstance(recipe, (FromScratch, FineTune))
     assert job.distribution is not None
-    view = open_view(job.distribution, context.data)
+    view = open_view(job.distribution, context.data, fingerprint=job.fingerprint)
     # The job's random numbers are its own: the process's generator is as it was afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -52,7 +54,8 @@ def train(job: Job, draft: Draft, context: Context) -> None:
         run.train()
     save_model(draft.folder / WEIGHTS, classifier.state_dict(), spec)
     for epoch in recipe.save:
-        run.checkpoint(epoch).rename(draft.folder / checkpoint_file(epoch))
+        # A copy: if publishing fails, the training still has it.
+        shutil.copyfile(run.checkpoint(epoch), draft.folder / checkpoint_file(epoch))
     draft.summary.update(
         loss=run.last_loss, steps=recipe.epochs * batches.steps, examples=len(view), reader=batches.reader.name
     )
@@ -97,6 +100,7 @@ class _Run:
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
         self.model, self.optimizer = self.fabric.setup(classifier, optimizer)
         self.last_loss = math.nan
+        self.losses: list[Tensor] = []  # Since the last line of the log.
         self._saved = time.monotonic()
 
     # ---- the loop --------------------------------------------------------------------------------------------------
@@ -121,22 +125,21 @@ class _Run:
     def _epoch(self) -> None:
         position = self.position
         started, seen = time.monotonic(), 0
-        loss_since_log: list[Tensor] = []
         for batch in self.batches.epoch(position.epoch, first=position.step):
             if self.context.stop_requested():
+                self._check(self.losses)
                 self.save()
                 raise Interrupted(
                     f"{self.job.label}: stopped at epoch {position.epoch + 1}, step {position.step}; the next run goes on "
                     "from there."
                 )
             images, labels = self.fabric.to_device((batch.images, batch.labels))
-            loss_since_log.append(self._step(images, labels))
+            self.losses.append(self._step(images, labels))
             position.step += 1
             seen += len(batch)
             self.context.progress.advance()
-            if len(loss_since_log) == LOG_EVERY or position.step == self.batches.steps:
-                self._log(loss_since_log, seen / max(time.monotonic() - started, 1e-9))
-                loss_since_log = []
+            if len(self.losses) == LOG_EVERY or position.step == self.batches.steps:
+                self._log(seen / max(time.monotonic() - started, 1e-9))
                 if time.monotonic() - self._saved > self.context.save_seconds:
                     self.save()
 
@@ -157,9 +160,11 @@ class _Run:
         self.optimizer.step()
         return loss.detach()
 
-    def _log(self, losses: list[Tensor], images_per_second: float) -> None:
-        """Write a line of the log, and stop where the loss is no longer a number."""
-        mean = float(torch.stack(losses).mean())
+    def _check(self, losses: list[Tensor]) -> float:
+        """Return the mean of some losses; stop where it is no longer a number, before a state of it can be saved."""
+        if not losses:
+            return self.last_loss
+        mean = float(torch.stack([loss.cpu() for loss in losses]).mean())
         position = self.position
         if not math.isfinite(mean):
             good = self._last_good()
@@ -168,7 +173,13 @@ class _Run:
                 f"before step {position.step} of {self.batches.steps}. {good} Lower the learning rate "
                 f"({self.base_rates[0]:g}), clip the gradients (clip_norm=1.0), or lengthen the warm-up."
             )
-        self.last_loss = mean
+        return mean
+
+    def _log(self, images_per_second: float) -> None:
+        """Write a line of the log."""
+        self.last_loss = mean = self._check(self.losses)
+        self.losses = []
+        position = self.position
         line = {
             "epoch": position.epoch + 1, "step": position.step, "loss": mean,
             "lr": self.optimizer.param_groups[0]["lr"], "images_per_second": round(images_per_second, 1),
@@ -191,8 +202,11 @@ class _Run:
     def _write_checkpoint(self, epoch: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = temporary_beside(self.checkpoint(epoch))
-        save_model(temporary, self.classifier.state_dict(), self.spec)
-        temporary.replace(self.checkpoint(epoch))
+        try:
+            save_model(temporary, self.classifier.state_dict(), self.spec)
+            temporary.replace(self.checkpoint(epoch))
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def save(self) -> None:
         """Save everything that the rest of the training depends on."""
@@ -207,12 +221,11 @@ class _Run:
             "cuda": torch.cuda.get_rng_state_all() if self.context.device == "cuda" else [],
             "position": [position.epoch, position.step],
             "last_loss": self.last_loss,
+            "losses": [float(loss) for loss in self.losses],
         }
-        path = self.folder / "state.pt"
-        temporary = temporary_beside(path)
-        torch.save(state, temporary)
-        sync(temporary)
-        temporary.replace(path)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_whole(self.folder / "state.pt", buffer.getvalue())
         self._saved = time.monotonic()
 
     def resume(self) -> None:
@@ -244,3 +257,4 @@ class _Run:
             torch.cuda.set_rng_state_all(state["cuda"])
         self.position = _Position(epoch, step)
         self.last_loss = state["last_loss"]
+        self.losses = [torch.tensor(loss) for loss in state["losses"]]

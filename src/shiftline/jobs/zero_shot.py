@@ -22,12 +22,13 @@ def zero_shot(job: Job, draft: Draft, context: Context) -> None:
     assert isinstance(recipe, ZeroShot)
     classes = recipe.classes or _reference_classes(context)
     names = [(name,) if isinstance(name, str) else tuple(name) for name in classes]
-    leaf_of = leaf_spec(recipe.model, context.leaves[recipe.model], num_classes=len(names), from_scratch=False)
+    record = context.leaves[recipe.model]
+    leaf_of = leaf_spec(record, num_classes=len(names), from_scratch=False)
     spec = ModelSpec(**vars(leaf_of) | {"classes": tuple(names), "templates": recipe.templates})
     with torch.random.fork_rng(devices=[]):
         classifier = build_classifier(spec)
-        model, tokenizer = text_model(recipe.model)
-    classifier.encoder.load_state_dict(encoder_state(recipe.model))
+        model, tokenizer = text_model(recipe.model, record)
+    classifier.encoder.load_state_dict(encoder_state(recipe.model, record))
     set_head(classifier, zero_shot_weights(model, tokenizer, names, recipe.templates))
     save_model(draft.folder / WEIGHTS, classifier.state_dict(), spec)
     draft.summary.update(classes=len(names), templates=len(recipe.templates))

@@ -7,6 +7,7 @@ import hashlib
 import inspect
 from collections.abc import Iterator
 
+from shiftline.declare.codec import built_in_types
 from shiftline.declare.study import Study
 from shiftline.errors import DeclarationError
 from shiftline.identity import Declaration
@@ -23,6 +24,11 @@ def check_extensions(study: Study, store: Store, *, write: bool = True) -> None:
         The source changed and the revision did not.
     """
     for cls in sorted(_own_classes(study), key=lambda c: c.tag):
+        if cls.tag in built_in_types():
+            raise DeclarationError(
+                f"the class {cls.__name__} has the tag {cls.tag!r}, which is a built-in's: results of the one would be served "
+                f'for the other. Choose one of your own, for example tag = "my-lab/{cls.tag}".'
+            )
         try:
             source = hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()
         except OSError:

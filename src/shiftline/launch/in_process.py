@@ -117,10 +117,12 @@ def run_plan(
         ready = _ready(plan, complete, outcome)
         if not ready:
             fresh = store.complete()
-            if plan.deferred and _selected(plan, fresh):
-                outcome.plan, complete = make_plan(), fresh
-                continue
-            break
+            # A selection that was made since gives some of what waits for it a key of its own.
+            replanned = make_plan() if plan.deferred else plan
+            if replanned.jobs.keys() == plan.jobs.keys():
+                break
+            outcome.plan, complete = replanned, fresh
+            continue
         if context is None:
             context = make_context(plan)
         context.plan = plan
@@ -137,13 +139,6 @@ def run_plan(
         ]
     outcome.seconds = time.monotonic() - started
     return outcome
-
-
-def _selected(plan: Plan, complete: set[str]) -> bool:
-    """A selection that deferred jobs wait for has been made since the plan was laid out."""
-    return any(job.kind == "select" and not job.deferred and job.key in complete for job in plan.jobs.values()) and any(
-        job.deferred for job in plan.jobs.values()
-    )
 
 
 def _ready(plan: Plan, complete: set[str], outcome: Outcome) -> list[Job]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from shiftline.data.prepare import split_records
 from shiftline.data.sidecar import DataFolder
-from shiftline.declare.architectures import Leaf
+from shiftline.declare.architectures import Leaf, LocalWeights
 from shiftline.declare.codec import encode
 from shiftline.declare.recipes import FineTune, LinearProbe, ZeroShot
 from shiftline.declare.study import Study
@@ -18,7 +21,7 @@ from shiftline.plan.graph import build_plan
 from shiftline.plan.jobs import Plan
 from shiftline.plan.records import LeafRecord
 from shiftline.store.artifacts import Store
-from shiftline.store.files import read_json, write_json
+from shiftline.store.files import write_json
 
 
 def data_folder(store: Store) -> DataFolder:
@@ -69,11 +72,33 @@ def leaf_records(study: Study, store: Store, wanted: Iterable[Leaf], *, write: b
         with_weights = leaf in weighted
         name = digest({"leaf": encode(leaf), "weights": with_weights})
         path = store.root / "leaves" / f"{name[:24]}.json"
-        if not path.is_file():
+        recorded = _recorded(path, leaf)
+        if recorded is None:
             if not write:
                 raise StoreError(f"the store {store.root} has not resolved {leaf} yet: run the study first.")
             from shiftline.models.leaves import resolve_leaf
 
-            write_json(path, resolve_leaf(leaf, with_weights=with_weights).as_json())
-        found[leaf] = LeafRecord(**read_json(path, what=f"the record of {leaf}"))
+            state = _file_state(leaf)
+            recorded = {"record": resolve_leaf(leaf, with_weights=with_weights).as_json(), "file": state}
+            write_json(path, recorded)
+        found[leaf] = LeafRecord(**recorded["record"])
     return found
+
+
+def _recorded(path: Path, leaf: Leaf) -> dict[str, Any] | None:
+    """Return the record of a leaf, unless it is damaged or its local file has changed since."""
+    try:
+        recorded = json.loads(path.read_bytes())
+        changed = _file_state(leaf) not in (None, recorded["file"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return None if changed else recorded
+
+
+def _file_state(leaf: Leaf) -> list[int] | None:
+    """Size and time of a local file of weights; None for other leaves and where the file is gone."""
+    try:
+        state = Path(leaf.path).stat() if isinstance(leaf, LocalWeights) else None
+    except FileNotFoundError:
+        return None
+    return None if state is None else [state.st_size, state.st_mtime_ns]

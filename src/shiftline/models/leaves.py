@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -45,61 +46,110 @@ def resolve_leaf(leaf: Leaf, *, with_weights: bool) -> LeafRecord:
     ModelError
         The name is unknown (the closest ones are listed), or the weights cannot be had.
     """
-    architecture = leaf.architecture if isinstance(leaf, LocalWeights) else leaf
-    state = pretrained_state(leaf) if with_weights and not isinstance(leaf, GlyphNet) else None
-    sha256 = None if state is None else weights_digest(state)
+    architecture = architecture_of(leaf)
+    arguments: dict[str, Any] = {}
     if isinstance(architecture, Timm):
-        name, tag, preprocessing = _timm_names(architecture)
-        return LeafRecord("timm", name, tag, sha256, preprocessing, text=False)
-    if isinstance(architecture, OpenClip):
+        library, (name, tag, preprocessing), text = "timm", _timm_names(architecture), False
+    elif isinstance(architecture, OpenClip):
+        library, name, tag, text = "open_clip", architecture.name, architecture.pretrained, True
         preprocessing = _open_clip_preprocessing(architecture)
-        return LeafRecord("open_clip", architecture.name, architecture.pretrained, sha256, preprocessing, text=True)
-    if isinstance(architecture, GlyphClip):
-        return LeafRecord("shiftline", "glyph-clip", "typed", sha256, GLYPH_PREPROCESSING, text=True)
-    if isinstance(architecture, GlyphNet):
-        return LeafRecord("shiftline", architecture.name, None, sha256, GLYPH_PREPROCESSING, text=False)
-    raise ModelError(f"{type(leaf).__name__} is no leaf that can be resolved.")
+        arguments = {"quick_gelu": _quick_gelu(architecture)}
+    elif isinstance(architecture, GlyphClip):
+        library, name, tag, preprocessing, text = "shiftline", "glyph-clip", "typed", GLYPH_PREPROCESSING, True
+    elif isinstance(architecture, GlyphNet):
+        library, name, tag, preprocessing, text = "shiftline", architecture.name, None, GLYPH_PREPROCESSING, False
+    else:
+        raise ModelError(f"{type(leaf).__name__} is no leaf that can be resolved.")
+    record = LeafRecord(library, name, tag, None, preprocessing, text, arguments)
+    if not with_weights or isinstance(leaf, GlyphNet):
+        return record
+    state = pretrained_state(leaf)
+    _encoder_part(leaf, state, record)  # Weights of another architecture are found now, not in the middle of a study.
+    return dataclasses.replace(record, sha256=weights_digest(state))
 
 
-def leaf_spec(leaf: Leaf, record: LeafRecord, *, num_classes: int, from_scratch: bool) -> ModelSpec:
-    """Return how a classifier on this leaf is built: CLIP's features are normalised unless it starts from scratch."""
-    architecture = leaf.architecture if isinstance(leaf, LocalWeights) else leaf
-    arguments = {"quick_gelu": _quick_gelu(architecture)} if isinstance(architecture, OpenClip) else {}
+def architecture_of(leaf: Leaf) -> Leaf:
+    """Return the architecture of a leaf, which for local weights is declared beside the file."""
+    return leaf.architecture if isinstance(leaf, LocalWeights) else leaf
+
+
+def leaf_spec(record: LeafRecord, *, num_classes: int, from_scratch: bool) -> ModelSpec:
+    """Return how a classifier on a leaf is built: CLIP's features are normalised unless it starts from scratch."""
     return ModelSpec(
-        record.library, record.architecture, arguments, record.text and not from_scratch, num_classes,
+        record.library, record.architecture, record.arguments, record.text and not from_scratch, num_classes,
         record.preprocessing,
     )  # fmt: skip
 
 
-def encoder_state(leaf: Leaf) -> dict[str, Tensor]:
-    """Return the pre-trained weights of the image encoder, float32, named as `build_encoder` names them."""
+def _checked_state(leaf: Leaf, record: LeafRecord) -> dict[str, Tensor]:
+    """Return the pre-trained weights, which must be those that the study was planned with."""
     state = pretrained_state(leaf)
-    architecture = leaf.architecture if isinstance(leaf, LocalWeights) else leaf
-    if isinstance(architecture, (OpenClip, GlyphClip)):
+    found = weights_digest(state)
+    if record.sha256 is not None and found != record.sha256:
+        raise ModelError(
+            f"the weights of {leaf} changed: sha256 {record.sha256[:12]}... was recorded when the study was planned, "
+            f"{found[:12]}... is there now. Restore the file, or delete the leaves folder of the store to plan with the new one."
+        )
+    return state
+
+
+def encoder_state(leaf: Leaf, record: LeafRecord) -> dict[str, Tensor]:
+    """Return the pre-trained weights of the image encoder, float32, named as `build_encoder` names them.
+
+    Raises
+    ------
+    ModelError
+        The weights are not those of the record, or of another architecture.
+    """
+    return _encoder_part(leaf, _checked_state(leaf, record), record)
+
+
+def _encoder_part(leaf: Leaf, state: Mapping[str, Tensor], record: LeafRecord) -> dict[str, Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        encoder, _ = build_encoder(record.library, record.architecture, record.arguments)
+    wanted = encoder.state_dict()
+    if record.text:
         state = {name.removeprefix("visual."): t for name, t in state.items() if name.startswith("visual.")}
-    elif isinstance(architecture, Timm):
-        # The classifier of the pre-training classes is not part of the encoder.
-        encoder, _ = build_encoder("timm", _timm_names(architecture)[0], {})
-        state = {name: t for name, t in state.items() if name in encoder.state_dict()}
-    return {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+    missing = sorted(name for name in wanted if name not in state or state[name].shape != wanted[name].shape)
+    if missing:
+        raise ModelError(
+            f"{leaf}: the weights are not those of {record.architecture}: {len(missing)} of {len(wanted)} tensors are missing or "
+            f"of another shape, for example {missing[0]!r}. Name the architecture that the file was written with."
+        )
+    # The classifier of the pre-training classes is not part of the encoder.
+    return {name: t.float() if t.is_floating_point() else t for name, t in state.items() if name in wanted}
 
 
-def text_model(leaf: Leaf) -> tuple[nn.Module, Callable[..., Tensor]]:
-    """Return the whole vision-language model with its weights, and its tokenizer."""
-    architecture = leaf.architecture if isinstance(leaf, LocalWeights) else leaf
+def text_model(leaf: Leaf, record: LeafRecord) -> tuple[nn.Module, Callable[..., Tensor]]:
+    """Return the whole vision-language model with its weights, and its tokenizer.
+
+    Raises
+    ------
+    ModelError
+        There is no text tower, or the weights are not those of the record.
+    """
+    architecture = architecture_of(leaf)
     if isinstance(architecture, GlyphClip):
         model, tokenizer = build_glyph_clip(), glyph_tokenizer()
     elif isinstance(architecture, OpenClip):
         import open_clip
 
         model = open_clip.create_model(
-            architecture.name, pretrained=None, force_quick_gelu=_quick_gelu(architecture), load_weights=False
+            architecture.name,
+            pretrained=None,
+            force_quick_gelu=bool(record.arguments["quick_gelu"]),
+            load_weights=False,
         )
         tokenizer = open_clip.get_tokenizer(architecture.name)
     else:
         raise ModelError(f"{leaf} has no text tower: expected open_clip(...) or glyph_clip().")
-    state = pretrained_state(leaf)
-    model.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
+    state = _checked_state(leaf, record)
+    try:
+        model.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
+    except RuntimeError as error:
+        raise ModelError(
+            f"{leaf}: the weights are not those of {record.architecture}: {str(error).splitlines()[-1]}"
+        ) from error
     return model.eval(), tokenizer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from shiftline.declare.architectures import Leaf
-from shiftline.declare.distributions import ClassRates, Distribution, Fraction, Indices, Split
+from shiftline.declare.distributions import ClassRates, Distribution, Fraction, Indices, Shifted, Split
 from shiftline.declare.recipes import (
     Best,
     FineTune,
@@ -60,8 +60,21 @@ def count(distribution: Distribution, splits: Mapping[Split, SplitRecord]) -> in
     if isinstance(distribution, Fraction):
         return round(distribution.share * below)
     if isinstance(distribution, Indices):
-        return len(distribution.ids)
+        kept = _kept_ids(distribution) or frozenset()
+        return min(below, len(kept))
+    if isinstance(distribution, ClassRates) and isinstance(_pixels_aside(distribution.of), Split):
+        # Labels decide; over a whole split they are known. Over a part they are counted before the first job.
+        pairs = zip(distribution.rates, splits[distribution.source].class_counts, strict=False)
+        scale = min((n / rate for rate, n in pairs if rate > 0), default=0.0)
+        return sum(int(scale * rate + 1e-9) for rate in distribution.rates)
     return below
+
+
+def _pixels_aside(distribution: Distribution) -> Distribution:
+    """Return the expression below shifts, which change pixels and keep examples."""
+    while isinstance(distribution, Shifted):
+        distribution = distribution.of
+    return distribution
 
 
 def check_study(study: Study, *, splits: Mapping[Split, SplitRecord], leaves: Mapping[Leaf, LeafRecord]) -> None:
@@ -240,20 +253,36 @@ def _check_has_weights(model: Model, start: Leaf, leaves: Mapping[Leaf, LeafReco
 def _check_ends(model: Interpolate, leaves: Mapping[Leaf, LeafRecord]) -> None:
     start, end = leaves[leaf(model.start)], leaves[leaf(model.end)]
     for what, a, b in (
-        ("architecture", (start.library, start.architecture), (end.library, end.architecture)),
+        ("architecture", _architecture(start), _architecture(end)),
+        ("features", _features(model.start, start), _features(model.end, end)),
         ("preprocessing", dict(start.preprocessing), dict(end.preprocessing)),
-        ("classes", _class_names(model.start), _class_names(model.end)),
+        ("classes", _head(model.start, "classes"), _head(model.end, "classes")),
+        ("templates", _head(model.start, "templates"), _head(model.end, "templates")),
     ):
-        if a != b:
+        if a != b and not (what == "templates" and None in (a, b)):
             raise DeclarationError(
                 f"the two ends of an interpolation differ in {what}: {describe(model.start)} has {a}, "
                 f"{describe(model.end)} has {b}. Weights can be mixed only between models of one {what}."
             )
 
 
-def _class_names(model: Model) -> object:
-    """The class names that a model's head was written with, None where they are the data's own."""
+def _architecture(record: LeafRecord) -> tuple[object, ...]:
+    return (record.library, record.architecture, dict(record.arguments))
+
+
+def _features(model: Model, record: LeafRecord) -> str:
+    """Whether the head of a model sees normalised features, as CLIP's do, or plain ones."""
+    origin: Model | Leaf = model
+    while not isinstance(origin, (Leaf, FromScratch, ZeroShot)):
+        origin = getattr(origin, "init", None) or next(children(origin))
+    return "normalised" if record.text and not isinstance(origin, FromScratch) else "plain"
+
+
+def _head(model: Model, what: str) -> object:
+    """The classes or templates that a model's head was written with; None for a head that was trained anew."""
     if isinstance(model, ZeroShot):
-        return model.classes
-    below = [_class_names(child) for child in children(model)]
-    return next((names for names in below if names is not None), None)
+        return getattr(model, what)
+    if isinstance(model, LinearProbe) or (isinstance(model, FineTune) and model.head == "random"):
+        return None
+    found = [_head(child, what) for child in children(model)]
+    return next((value for value in found if value is not None), None)

@@ -48,6 +48,11 @@ class Job:
     distribution: Distribution | None = None
     deferred: bool = False
 
+    @property
+    def fingerprint(self) -> str | None:
+        """Fingerprint of the data that `distribution` is drawn from."""
+        return self.document.get("data", {}).get(str(self.distribution.source)) if self.distribution else None
+
 
 @dataclass(frozen=True)
 class PlannedModel:
@@ -124,9 +129,17 @@ class Plan:
         return found[0]
 
 
+LARGEST_GROUP = 256
+"""Predictions that are executed together at most: each holds a claim, which is an open file."""
+
+
 def execution_groups(jobs: Iterable[Job]) -> list[list[Job]]:
     """Put predictions that share a distribution together, so that each image is decoded once; others stay alone."""
     groups: dict[Any, list[Job]] = {}
     for job in jobs:
         groups.setdefault(job.distribution if job.kind == "predict" else job.key, []).append(job)
-    return list(groups.values())
+    return [
+        group[start : start + LARGEST_GROUP]
+        for group in groups.values()
+        for start in range(0, len(group), LARGEST_GROUP)
+    ]

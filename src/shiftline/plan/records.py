@@ -45,7 +45,9 @@ class LeafRecord:
     preprocessing : mapping
         size (pixels), mean, std (per channel, of [0, 1] pixels), interpolation, crop (share of the short side).
     text : bool
-        There is a text tower, so that a zero-shot head can be written.
+        There is a text tower, so that a zero-shot head can be written; features are then normalised before a head.
+    arguments : mapping
+        What a tag implies for the architecture: ``quick_gelu`` for open_clip.
     """
 
     library: str
@@ -54,14 +56,18 @@ class LeafRecord:
     sha256: str | None
     preprocessing: Mapping[str, Any]
     text: bool
+    arguments: Mapping[str, Any]
 
     def architecture_identity(self) -> dict[str, Any]:
         """The part that a model trained from scratch depends on."""
-        return {"library": self.library, "architecture": self.architecture, "preprocessing": dict(self.preprocessing)}
+        return {
+            "library": self.library, "architecture": self.architecture, "arguments": dict(self.arguments),
+            "preprocessing": dict(self.preprocessing),
+        }  # fmt: skip
 
     def identity(self) -> dict[str, Any]:
         """The part that a model with these weights depends on: content, not tag."""
-        return self.architecture_identity() | {"sha256": self.sha256}
+        return self.architecture_identity() | {"sha256": self.sha256, "text": self.text}
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"preprocessing": dict(self.preprocessing)}
+        return asdict(self) | {"preprocessing": dict(self.preprocessing), "arguments": dict(self.arguments)}

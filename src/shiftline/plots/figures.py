@@ -37,7 +37,6 @@ def study_figures(
     dict
         Name -> (figure, the numbers that it shows).
     """
-    table = table.dropna(subset=["value"])
     figures = {"robustness": robustness_figure(table, baseline=baseline, scale=scale, title=title)}
     curves = {}
     for group in dict.fromkeys(table.loc[table["alpha"].notna(), "group"]):
@@ -90,6 +89,7 @@ def robustness_figure(table: pd.DataFrame, *, baseline: str, scale: str, title: 
     """Reference against shifted accuracy, one panel per shift and their average, with the baseline line and band."""
     shifts = shifts_of(table, None)
     numbers = effective_robustness(table, baseline=baseline, scale=scale)
+    drawn = numbers.dropna(subset=["reference", "shifted"])
     fits = {s: fit_baseline(table, shift=s, baseline=baseline, scale=scale) for s in shifts}
     names = [*shifts, AVERAGE] if len(shifts) > 1 else shifts
     others = [g for g in dict.fromkeys(table["group"]) if g != baseline]
@@ -98,7 +98,7 @@ def robustness_figure(table: pd.DataFrame, *, baseline: str, scale: str, title: 
     curves = {g for g in others if table.loc[table["group"] == g, "alpha"].notna().any()}
     figure, axes = _grid(len(names), width=2.9, height=2.75, legend=0.75)
     for ax, name in zip(axes, names, strict=True):
-        rows = numbers[numbers["shift"] == name]
+        rows = drawn[drawn["shift"] == name]
         _draw_panel(ax, table, rows, name, fits, baseline=baseline, scale=scale, colours=colours, curves=curves)
     handles = [
         Line2D([], [], color=BASELINE_COLOUR, marker="o", ls="", ms=4, label=f"{baseline} (baseline)"),
@@ -174,9 +174,10 @@ def alpha_figure(table: pd.DataFrame, curves: Mapping[str, pd.DataFrame], *, tit
         ax.plot(curve.index, curve[REFERENCE], color="C0", marker="o", ms=3.5, lw=1.6)
         if AVERAGE in curve.columns:
             ax.plot(curve.index, curve[AVERAGE], color="C1", marker="s", ms=3.5, lw=1.6)
-            choice = choose_alpha(table, group=group)
-            ax.axvline(choice.validated, color="C2", lw=1.2, ls="--")
-            ax.axvline(choice.oracle, color="C3", lw=1.2, ls=":")
+            if curve[AVERAGE].notna().all() and VALIDATION in curve.columns:
+                choice = choose_alpha(table, group=group)
+                ax.axvline(choice.validated, color="C2", lw=1.2, ls="--")
+                ax.axvline(choice.oracle, color="C3", lw=1.2, ls=":")
         ax.set_title(group, fontsize=10)
         ax.set_xlabel(r"mixing coefficient $\alpha$ (0: start, 1: end)", fontsize=9)
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -72,7 +72,7 @@ class Store:
         return (self.path(key) / MANIFEST).is_file()
 
     def complete(self) -> set[str]:
-        """Return the keys of all artifacts (256 directory listings, no file is opened)."""
+        """Return the keys of all artifacts (256 directory listings and a look per key; no file is opened)."""
         found: set[str] = set()
         try:
             shards = list(os.scandir(self.root / "artifacts"))
@@ -80,8 +80,8 @@ class Store:
             return found
         for shard in shards:
             if shard.is_dir():
-                # A directory under its final name is whole: the manifest was in it before the rename.
-                found.update(entry.name for entry in os.scandir(shard.path) if len(entry.name) == 64)
+                keys = (entry.name for entry in os.scandir(shard.path) if len(entry.name) == 64)
+                found.update(key for key in keys if os.path.lexists(f"{shard.path}/{key}/{MANIFEST}"))
         return found
 
     def check_writable(self) -> None:

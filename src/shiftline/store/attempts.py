@@ -48,9 +48,11 @@ class Attempts:
         with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 yield False
                 return
+            except OSError:
+                pass  # A file system without locks: the work may be done twice, nothing else.
             handle.seek(0)
             handle.truncate()
             json.dump({"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()}, handle)
@@ -63,10 +65,10 @@ class Attempts:
             with (self.folder(key) / "claim").open("r") as handle:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except OSError:
+                except BlockingIOError:
                     text = handle.read()
                     return json.loads(text) if text else {"host": "?", "pid": 0, "started": 0.0}
-        except (FileNotFoundError, PermissionError):
+        except OSError:
             pass
         return None
 

@@ -93,14 +93,16 @@ def collect(store: Store, *, needed: Iterable[str]) -> list[Collectable]:
     complete = store.complete()
     found = [(store.path(key), "no recorded study needs it") for key in sorted(complete - keep)]
     limit = time.time() - STALE_HOURS * 3600
+    attempts = Attempts(store)
     for folder, _, files in os.walk(store.root):
         if Path(folder).name.startswith(TEMPORARY):
-            if Path(folder).stat().st_mtime < limit:
+            # The draft of a training is made at its start and may be older than a day.
+            held = attempts.holder(Path(folder).name.removeprefix(TEMPORARY).split("-")[0]) is not None
+            if Path(folder).stat().st_mtime < limit and not held:
                 found.append((Path(folder), "left over by a process that died"))
         else:
             stale = [Path(folder, name) for name in files if name.startswith(TEMPORARY)]
             found += [(p, "left over by a process that died") for p in stale if p.stat().st_mtime < limit]
-    attempts = Attempts(store)
     found += [(attempts.state(k), "its training has ended") for k in sorted(complete) if attempts.state(k).exists()]
     found += [(path, "it was moved aside as damaged") for path in sorted((store.root / "damaged").glob("*"))]
     return [Collectable(path, _size(path), reason) for path, reason in found]

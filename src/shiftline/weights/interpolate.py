@@ -27,6 +27,10 @@ def check_ends(start: State, end: State) -> None:
                 f"{name!r} has the shape {tuple(tensor.shape)} at the start and {tuple(end[name].shape)} at the end: "
                 "weights can be mixed only between models of one architecture and one number of classes."
             )
+        if tensor.dtype != end[name].dtype:
+            raise WeightsError(
+                f"{name!r} is {tensor.dtype} at the start and {end[name].dtype} at the end: convert one of them first."
+            )
         for side, values in (("start", tensor), ("end", end[name])):
             if values.is_floating_point() and not torch.isfinite(values).all():
                 raise WeightsError(f"{name!r} holds NaN or infinite values at the {side}: that training went wrong.")
@@ -36,7 +40,7 @@ def check_ends(start: State, end: State) -> None:
 def interpolate(start: State, end: State, alpha: float, *, out: State | None = None) -> dict[str, Tensor]:
     """Mix two state dicts: ``(1 - alpha) * start + alpha * end``.
 
-    Floating-point tensors are combined in float32 and cast back to the type of `start`; integer buffers are copied from
+    Floating-point tensors are combined in float32 (float64 in its own) and cast back; integer buffers are copied from
     `start`; tensors tied in `start` are combined once and stay tied. ``alpha=0`` and ``alpha=1`` are bit-exact.
 
     Parameters
@@ -64,6 +68,11 @@ def interpolate(start: State, end: State, alpha: float, *, out: State | None = N
     if out is not None and set(out) != set(start):
         odd = sorted(set(out) ^ set(start))[0]
         raise WeightsError(f"out does not have the names of the weights: {odd!r} is on one side only.")
+    for name, tensor in (out or {}).items():
+        if tensor.shape != start[name].shape:
+            raise WeightsError(
+                f"out has {name!r} in the shape {tuple(tensor.shape)}, the weights {tuple(start[name].shape)}."
+            )
     return _write(start, end, float(alpha), out)
 
 
@@ -82,12 +91,15 @@ def _write(start: State, end: State, alpha: float, out: State | None) -> dict[st
             result[name] = done[place]
             continue
         target = torch.empty_like(tensor) if out is None else out[name]
-        if not tensor.is_floating_point():
+        if not tensor.is_floating_point() or alpha == 0:
             target.copy_(tensor)
+        elif alpha == 1:
+            target.copy_(end[name])
         elif target.dtype == tensor.dtype == end[name].dtype == torch.float32 and target.device == tensor.device:
             # lerp is exact at both ends: it counts from the nearer one.
             torch.lerp(tensor, end[name], alpha, out=target)
         else:
-            target.copy_(torch.lerp(tensor.float(), end[name].float(), alpha))
+            wide = torch.promote_types(tensor.dtype, torch.float32)
+            target.copy_(torch.lerp(tensor.to(wide), end[name].to(wide), alpha))
         done[place] = result[name] = target
     return result
