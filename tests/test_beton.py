@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from shiftline.data import beton
-from shiftline.data.prepare import image_folder, split_records, write_image_folder
+from shiftline.data.prepare import image_folder, split_records
 from shiftline.data.readers import FfcvReader, PlainReader
 from shiftline.data.sidecar import DataFolder
+from shiftline.data.wilds_sets import wilds_examples
 from shiftline.data.writer import Encoding, Example, write_split
 from shiftline.declare.distributions import Split
 from shiftline.errors import DataError
@@ -42,6 +43,11 @@ def alike(first, second):
 def write(root, images, *, encoding=Encoding("raw"), **options):
     examples = [Example(image, i % 3, path=f"{i}") for i, image in enumerate(images)]
     return write_split(DataFolder(root), SPLIT, examples, classes=["a", "b", "c"], encoding=encoding, **options)
+
+
+def write_image_folder(folder, split, root, *, encoding):
+    examples, classes = image_folder(root)
+    return write_split(folder, split, examples, classes=classes, encoding=encoding)
 
 
 def readers(path):
@@ -159,6 +165,15 @@ def test_batches_belong_to_the_caller(tmp_path):
         kept = [reader.crops(np.array([i]), box, 20) for i in range(6)]
         for found, image in zip(kept, images, strict=True):
             np.testing.assert_array_equal(found[0], image[:20, :20])
+
+
+def test_the_loop_is_compiled_once_whatever_the_number_of_files(tmp_path):
+    for number, size in enumerate((12, 20)):
+        path = write(tmp_path / str(number), pictures(3, height=size, width=size)).beton
+        reader = FfcvReader(beton.read_index(path), compiled=True)
+        reader.images(np.arange(3))
+        reader.crops(np.arange(3), np.array([[0, 0, 10, 10]] * 3), 8)
+    assert len(reader._decode.signatures) == 1
 
 
 @pytest.mark.parametrize("bad", [[6], [-1], [0.5], [True, False], [[0, 1]]])
@@ -358,3 +373,36 @@ def test_metadata_is_joined_by_id(tmp_path):
     assert table["id"].tolist() == list(range(6))
     assert table["path"].tolist() == list("012345")
     assert table["source_sha256"].nunique() == 6
+
+
+def waterbirds(root, n=8):
+    """A miniature of the WILDS set in its published layout."""
+    folder = root / "waterbirds_v1.0"
+    (folder / "birds").mkdir(parents=True)
+    (folder / "RELEASE_v1.0.txt").write_text("")
+    rows = ["img_id,img_filename,y,split,place,place_filename"]
+    for i, picture in enumerate(pictures(n)):
+        Image.fromarray(picture).save(folder / "birds" / f"{i}.png")
+        rows.append(f"{i + 1},birds/{i}.png,{i % 2},{i % 3},{i // 2 % 2},p")
+    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def test_a_wilds_set_is_read_with_its_groups(tmp_path):
+    import pandas as pd
+
+    examples, classes = wilds_examples("waterbirds", "test", waterbirds(tmp_path / "wilds"))
+    assert classes == ["landbird", "waterbird"]
+    write_split(DataFolder(tmp_path), SPLIT, examples, classes=classes)
+    index = beton.read_index(DataFolder(tmp_path).beton(SPLIT))
+    assert index.labels.tolist() == [0, 1]
+    for found, expected in zip(PlainReader(index).images(np.arange(2)), pictures(8)[2::3], strict=True):
+        np.testing.assert_array_equal(found, expected)
+    groups = pd.read_parquet(DataFolder(tmp_path).metadata(SPLIT))["group"].tolist()
+    assert [group.split(",")[0] for group in groups] == ["background=1", "background=0"]
+    with pytest.raises(DataError, match="no split 'id_val': it has train, val, test"):
+        wilds_examples("waterbirds", "id_val", tmp_path / "wilds")
+    with pytest.raises(DataError, match="wilds has no set 'birds': it has .*waterbirds"):
+        wilds_examples("birds", "test", tmp_path)
+    with pytest.raises(DataError, match="cannot be read from .*Download it there with the wilds package"):
+        wilds_examples("waterbirds", "test", tmp_path / "empty")

@@ -43,7 +43,9 @@ def error(*arguments, **options):
 
 def test_a_second_run_does_nothing_and_says_so(tiny):
     started = time.monotonic()
-    out = ok("run", TINY, "--store", tiny.store.root)
+    done = shiftline("run", TINY, "--store", tiny.store.root)
+    assert (done.returncode, done.stderr) == (0, "")
+    out = done.stdout
     assert "tiny: nothing to do, all" in out
     # A guard against importing torch for nothing, far above what it takes.
     assert time.monotonic() - started < 30
@@ -222,6 +224,7 @@ def test_writing_a_folder_of_images_and_using_it(tmp_path):
         (["run", "recipe.py"], "A plain function has no canonical form: write it as a subclass of shiftline.Transform"),
         (["status", "digits"], "has no data for 'digits' yet: run the study first"),
         (["run", "digits", "--store", "none.py"], "none.py cannot be written"),
+        (["data", "write", "x", "train"], "say where the images are, in one way"),
         (["data", "write", "x", "train", "--images", "nowhere"], "nowhere is no folder"),
         (["data", "write", "x", "train", "--images", ".", "--form", "webp"], "has no images|choose original"),
     ],

@@ -87,6 +87,11 @@ def test_models_with_one_encoder_compute_its_features_once(tiny, tmp_path, monke
     assert sum(calls) == 697
 
 
+def test_training_reads_through_ffcv(tiny):
+    readers = {tiny.store.manifest(j.key).summary["reader"] for j in tiny.plan().jobs.values() if j.kind == "train"}
+    assert readers == {"ffcv"}
+
+
 def test_scores_count_what_was_predicted(tiny):
     for planned in tiny.plan().models:
         for name, key in planned.scores.items():

@@ -69,7 +69,8 @@ def test_every_dependency_is_imported_by_something():
         "pillow": "PIL",
     }
     text = "\n".join(p.read_text() for p in (ROOT / "src").rglob("*.py"))
-    for name, _ in map(name_and_bound, PROJECT["dependencies"]):
+    extras = PROJECT["optional-dependencies"]
+    for name, _ in map(name_and_bound, [*PROJECT["dependencies"], extras["ffcv"][0], *extras["wilds"]]):
         module = imported.get(name, name)
         assert re.search(rf"^\s*(import|from) {module}\b", text, flags=re.M), name
 
@@ -124,6 +125,12 @@ def test_the_analysis_of_the_readme_runs_as_it_stands_there():
     assert space["line"].n == 3
     assert len(space["table"]) == 4
     assert space["table"].set_index("model").loc["clip", "effective_robustness"] == pytest.approx(0.05, abs=0.02)
+
+
+def test_the_transform_of_the_documentation_keeps_the_contract(tmp_path):
+    parts = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), flags=re.S)
+    (tmp_path / "own.py").write_text("\n".join(parts))
+    subprocess.run([sys.executable, "own.py"], cwd=tmp_path, check=True)
 
 
 def test_files_that_the_readme_names_exist():

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from shiftline.errors import ShiftlineError, StudyNotFoundError
+from shiftline.errors import DataError, ShiftlineError, StudyNotFoundError
 from shiftline.experiments import BUILT_IN
 from shiftline.loading import load_study, parse_parameters
 from shiftline.manager import ExperimentManager
@@ -314,7 +314,13 @@ def data_list(store: StoreFolder = DEFAULT_STORE) -> None:
 def data_write(
     dataset: Annotated[str, typer.Argument(help="Name of the dataset.")],
     split: Annotated[str, typer.Argument(help="Name of the split.")],
-    images: Annotated[Path, typer.Option("--images", help="Folder with one sub-folder of images per class.")],
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder with one sub-folder of images per class.")
+    ] = None,
+    wilds: Annotated[
+        Path | None,
+        typer.Option("--wilds", help="Folder of downloaded WILDS sets; DATASET and SPLIT as wilds names them."),
+    ] = None,
     store: StoreFolder = DEFAULT_STORE,
     form: Annotated[str, typer.Option(help="original (keep JPEG bytes), raw or jpeg.")] = "original",
     short_side: Annotated[int | None, typer.Option(help="Resize the shorter side to this many pixels.")] = None,
@@ -322,19 +328,24 @@ def data_write(
     workers: Annotated[int, typer.Option(help="Threads that read and encode.")] = 2,
     quiet: Quiet = False,
 ) -> None:
-    """Write an image folder as a split of a dataset."""
-    from shiftline.data.prepare import image_folder, write_image_folder
+    """Write an image folder, or a split of a WILDS set, as a split of a dataset."""
+    from shiftline.data.prepare import image_folder
     from shiftline.data.sidecar import DataFolder
-    from shiftline.data.writer import Encoding
+    from shiftline.data.wilds_sets import wilds_examples
+    from shiftline.data.writer import Encoding, write_split
     from shiftline.declare.distributions import Split
 
+    if (images is None) == (wilds is None):
+        raise DataError("say where the images are, in one way: --images FOLDER or --wilds FOLDER.")
+    encoding = Encoding(form, short_side, quality)
+    examples, classes = image_folder(images) if images is not None else wilds_examples(dataset, split, wilds)  # type: ignore[arg-type]
     console = Console(stderr=True)
     with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as bars:
-        task = bars.add_task(f"{dataset}/{split}", total=len(image_folder(images)[0]))
-        record = write_image_folder(
-            DataFolder(store / "data"), Split(dataset, split), images,
-            encoding=Encoding(form, short_side, quality), workers=workers, advance=lambda: bars.advance(task),
-        )  # fmt: skip
+        task = bars.add_task(f"{dataset}/{split}", total=len(examples))
+        record = write_split(
+            DataFolder(store / "data"), Split(dataset, split), examples, classes=classes, encoding=encoding, workers=workers,
+            advance=lambda: bars.advance(task),
+        ).record  # fmt: skip
     print(
         f"{dataset}/{split}: {record.count} images, {len(record.classes)} classes, fingerprint {record.fingerprint[:12]}"
     )

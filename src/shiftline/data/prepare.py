@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from shiftline.data.sidecar import DataFolder
@@ -74,19 +74,3 @@ def image_folder(root: Path) -> tuple[list[Example], list[str]]:
             f"{classes[:8]}."
         )
     return examples, classes
-
-
-def write_image_folder(
-    folder: DataFolder,
-    split: Split,
-    root: Path,
-    *,
-    encoding: Encoding,
-    workers: int = 2,
-    advance: Callable[[], None] = lambda: None,
-) -> SplitRecord:
-    """Write the images of ``root/<class>/...`` as a split."""
-    examples, classes = image_folder(root)
-    return write_split(
-        folder, split, examples, classes=classes, encoding=encoding, workers=workers, advance=advance
-    ).record

@@ -33,14 +33,14 @@ class Example:
 
     Attributes
     ----------
-    source : Path or ndarray of uint8, shape (H, W, 3)
-        An image file, or pixels.
+    source : Path, ndarray of uint8 of shape (H, W, 3), or callable
+        An image file, pixels, or a function that returns a PIL image when it is written.
     label : int
     group, path : str
         Metadata, kept in the Parquet file.
     """
 
-    source: Path | np.ndarray
+    source: Path | np.ndarray | Callable[[], Any]
     label: int
     group: str = ""
     path: str = ""
@@ -224,8 +224,9 @@ def _encode_all(
 def _encode(example: Example, encoding: Encoding) -> _Encoded:
     from PIL import Image
 
-    if isinstance(example.source, np.ndarray):
-        pixels = np.ascontiguousarray(example.source)
+    if not isinstance(example.source, Path):
+        given = example.source
+        pixels = np.ascontiguousarray(given if isinstance(given, np.ndarray) else np.asarray(given().convert("RGB")))
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise ValueError(f"expected uint8 pixels of shape (H, W, 3), got {pixels.dtype} {pixels.shape}")
         source = struct.pack("<3q", *pixels.shape) + pixels.tobytes()
