@@ -21,10 +21,14 @@ from conftest import TinyStudy
 from shiftline import ExperimentManager, FromScratch, Reference, Split, glyph_net, handwritten_digits
 from shiftline.analysis import effective_robustness
 from shiftline.errors import DeclarationError
+from shiftline.jobs.context import Interrupted
 from shiftline.jobs.predict import load_predictions
+from shiftline.jobs.run import run_group
+from shiftline.models.spec import load_model
 from shiftline.plan.graph import build_plan
 from shiftline.plan.records import SplitRecord
 from shiftline.store.artifacts import Store
+from test_training import RESUMED, prepared
 
 SOURCE = Path(shiftline.__file__).parent
 
@@ -73,11 +77,26 @@ def test_3_artifacts_are_immutable_and_a_job_writes_only_its_own(tiny, tmp_path)
     )
 
 
-def test_4_resuming_equals_not_being_interrupted():
-    """Held in detail by test_training.py and test_manager.py, with signals and SIGKILL."""
-    source = (Path(__file__).parent / "test_training.py").read_text()
-    assert "def test_resuming_equals_not_being_interrupted" in source
-    assert "def test_a_killed_training_goes_on_and_ends_with_the_same_bits" in source
+def test_4_resuming_equals_not_being_interrupted(tmp_path, data_root):
+    """In detail, for every optimiser and with SIGKILL, in test_training.py; for whole studies in test_manager.py."""
+    states = []
+    for name, stops in (("whole", ()), ("cut", (2, 3, 5))):
+        store = tmp_path / name
+        store.mkdir()
+        (store / "data").symlink_to(data_root)
+        job, context = prepared(RESUMED["adamw"], store)
+        for stop in stops:
+            asked = iter(range(100))
+            context.stop_requested = lambda asked=asked, stop=stop: next(asked) >= stop
+            with pytest.raises(Interrupted):
+                run_group([job], context)
+        context.stop_requested = lambda: False
+        run_group([job], context)
+        states.append(
+            (load_model(context.store.file(job.key, "model.safetensors"))[0], context.store.manifest(job.key).summary)
+        )
+    assert all(torch.equal(states[0][0][n], states[1][0][n]) for n in states[0][0])
+    assert states[0][1] == states[1][1]
 
 
 @pytest.mark.parametrize("where", ["shift", "val", "test"])
