@@ -93,6 +93,7 @@ def test_jpeg_files_keep_their_bytes_and_decode_alike(tmp_path):
         np.testing.assert_array_equal(native.images([row])[0], compiled.images([row])[0])
 
 
+@pytest.mark.slow
 def test_a_file_that_ffcv_wrote_is_read_by_both_readers_example_by_example(tmp_path):
     code = """
         import sys, numpy as np
@@ -117,6 +118,7 @@ def test_a_file_that_ffcv_wrote_is_read_by_both_readers_example_by_example(tmp_p
     assert alike(plain, native)
 
 
+@pytest.mark.slow
 def test_ffcvs_own_loader_reads_what_we_wrote(tmp_path):
     images = pictures(9)
     path = write(tmp_path, images).beton

@@ -88,7 +88,8 @@ class _Run:
         self.position = _Position()
         self.folder = context.attempts.state(job.key)
         self.log_path = context.attempts.log(job.key)
-        self.classifier = classifier
+        # Decoded images have their channels last: convolutions take them as they are.
+        self.classifier = classifier.to(memory_format=torch.channels_last)
         if isinstance(recipe, FineTune) and recipe.trainable == "head":
             classifier.encoder.requires_grad_(False)
         # The environment is given: Fabric must not adopt variables of a SLURM allocation it was not started in.

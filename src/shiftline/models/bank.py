@@ -86,6 +86,9 @@ class ModelBank:
 
     def encoder_identity(self, model: Model, artifacts: Mapping[Model, str]) -> tuple[object, ...]:
         """Return what tells the encoders of two expressions apart: equal values have equal features."""
+        if isinstance(model, Interpolate) and model.alpha in (0, 1):
+            # The ends are bit-exact: their features are those of the model that stands there.
+            return self.encoder_identity(model.end if model.alpha else model.start, artifacts)
         if isinstance(model, Interpolate):
             start = self.encoder_identity(model.start, artifacts)
             end = self.encoder_identity(model.end, artifacts)
@@ -115,7 +118,9 @@ class ModelBank:
         name = spec.to_json()
         if name not in self._modules:
             with torch.random.fork_rng(devices=[]):
-                self._modules[name] = build_classifier(spec).to(self.device).eval()
+                # Decoded images have their channels last: convolutions take them as they are.
+                module = build_classifier(spec).to(self.device).to(memory_format=torch.channels_last)
+                self._modules[name] = module.eval()
         return self._modules[name]
 
     def _read(self, key: str, name: str) -> tuple[State, ModelSpec]:
