@@ -30,7 +30,7 @@ from shiftline.models.glyph_clip import (
     build_glyph_clip,
     glyph_tokenizer,
 )
-from shiftline.models.heads import zero_shot_weights
+from shiftline.models.heads import zero_shot_head
 
 RECIPE = {
     "steps": 3000, "batch": 128, "lr": 2e-3, "weight_decay": 0.1, "betas": [0.9, 0.98], "warmup_steps": 100,
@@ -185,7 +185,7 @@ def zero_shot_accuracy(model: torch.nn.Module, images: np.ndarray, labels: np.nd
     names = [f"digit {name}" for name in DIGIT_NAMES]
     model.eval()
     with torch.no_grad():
-        weights = zero_shot_weights(model, glyph_tokenizer(), [(name,) for name in names], PLAIN_TEMPLATES)
+        weights, _ = zero_shot_head(model, glyph_tokenizer(), [(name,) for name in names], PLAIN_TEMPLATES)
         pixels = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
         logits = F.normalize(model.visual(pixels), dim=-1) @ weights.T
     return float((logits.argmax(1).numpy() == labels).mean())

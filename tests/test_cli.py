@@ -74,6 +74,7 @@ def test_results_as_json_have_exactly_the_promised_names(tiny):
         "seed",
         "epoch",
         "alpha",
+        "other_data",
         "distribution",
         "metric",
         "value",

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shiftline.declare import recipes
 from shiftline.declare.architectures import GlyphNet, glyph_clip, glyph_net, open_clip, timm
 from shiftline.declare.codec import decode, encode
 from shiftline.declare.distributions import Split
 from shiftline.declare.optimisers import SGD, Adam, AdamW, Constant, Cosine, Step, Triangle
-from shiftline.declare.recipes import FineTune, FromScratch, Interpolate, LinearProbe, ZeroShot, best, replicates
+from shiftline.declare.recipes import FineTune, FromScratch, LinearProbe, ZeroShot
+from shiftline.declare.sweeps import best, replicates
 from shiftline.declare.transforms import Blur, Invert, Noise, Tint, Transform, Translate
+from shiftline.declare.weight_space import Interpolate
 from shiftline.errors import DeclarationError, IdentityError
 from shiftline.identity import Declaration, canonical, canonical_json, digest, speed_only
 
@@ -81,7 +82,7 @@ def test_different_values_have_different_digests(first, second):
 
 @given(models, st.integers(10, 20))
 def test_a_changed_field_changes_the_digest(model, seed):
-    assert digest(canonical(recipes.with_seed(FromScratch(glyph_net("mlp")), seed))) != digest(
+    assert digest(canonical(FromScratch(glyph_net("mlp")).seeded(seed))) != digest(
         canonical(FromScratch(glyph_net("mlp")))
     )
     wrapped = FineTune(model, seed=seed)

@@ -43,6 +43,7 @@ COLUMNS = [
     "seed",
     "epoch",
     "alpha",
+    "other_data",
     "distribution",
     "metric",
     "value",
@@ -279,7 +280,7 @@ def test_data_that_is_written_anew_during_a_run_is_noticed(new_store, tmp_path):
     (new_store / "data").unlink()
     study = Bare(store=new_store, quiet=True)
     plan = study.plan()
-    context = study._context(plan, lambda: False, NoProgress())
+    context = study._context(plan, lambda: False, NoProgress(), None)
     shutil.copy(new_store / "data/digits/val.beton", new_store / "data/digits/train.beton")
     shutil.copy(new_store / "data/digits/val.json", new_store / "data/digits/train.json")
     (job,) = [j for j in plan.jobs.values() if j.kind == "train"]
@@ -325,7 +326,7 @@ def test_changed_local_weights_change_the_keys(new_store, tmp_path):
 
     study = Local(store=new_store, quiet=True)
     before = study.plan()
-    context = study._context(before, lambda: False, NoProgress())
+    context = study._context(before, lambda: False, NoProgress(), None)
     save_file({n: t * 1.01 if t.is_floating_point() else t for n, t in state.items()}, file)
     os.utime(file, (1, 1))
     assert not set(study.plan().jobs) & set(before.jobs)
@@ -449,7 +450,7 @@ def test_a_transform_that_changes_the_shape_is_an_error():
 
 def test_check_study_runs_one_tiny_job_of_each_kind():
     report = check_study(TinyStudy)
-    assert set(report.kinds) == {"train", "zero-shot", "probe", "predict", "score", "select"}
+    assert set(report.kinds) == {"train", "zero-shot", "features", "probe", "predict", "score", "select"}
     assert report.jobs < 120
 
 

@@ -14,7 +14,7 @@ from shiftline.data.digits import handwritten, typed
 from shiftline.errors import ModelError
 from shiftline.models.classifier import set_head
 from shiftline.models.glyph_clip import ASSET, DIGIT_NAMES, PLAIN_TEMPLATES, build_glyph_clip, glyph_tokenizer
-from shiftline.models.heads import zero_shot_weights
+from shiftline.models.heads import zero_shot_head
 from shiftline.models.leaves import encoder_state, leaf_spec, resolve_leaf, text_model, weights_digest
 from shiftline.models.preprocessing import prepare
 from shiftline.models.spec import ModelSpec, build_classifier, load_model, save_model
@@ -29,9 +29,9 @@ LEAVES = [
 ]
 
 
-def spec_of(leaf, *, from_scratch=False, num_classes=7):
+def spec_of(leaf, *, features="embedding", num_classes=7):
     record = resolve_leaf(leaf, with_weights=False)
-    return leaf_spec(record, num_classes=num_classes, from_scratch=from_scratch)
+    return leaf_spec(record, num_classes=num_classes, features=features)
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=str)
@@ -65,7 +65,7 @@ def test_quick_gelu_is_kept_without_the_tag(name, tmp_path, caplog):
     with torch.no_grad():
         assert torch.equal(again(x), model(x))
     other = resolve_leaf(open_clip("ViT-B-32", "laion2b_s34b_b79k"), with_weights=False)
-    assert leaf_spec(other, num_classes=2, from_scratch=False).arguments == {"quick_gelu": False}
+    assert leaf_spec(other, num_classes=2, features="embedding").arguments == {"quick_gelu": False}
 
 
 @pytest.mark.slow
@@ -77,11 +77,11 @@ def test_an_open_clip_model_from_a_local_file_gives_its_own_logits(tmp_path, cap
     leaf = LocalWeights(open_clip("RN50", "openai"), tmp_path / "rn50.pt")
     record = resolve_leaf(leaf, with_weights=True)
     assert record.sha256 == weights_digest(original.state_dict())
-    classifier = build_classifier(leaf_spec(record, num_classes=3, from_scratch=False)).eval()
+    classifier = build_classifier(leaf_spec(record, num_classes=3, features="embedding")).eval()
     classifier.encoder.load_state_dict(encoder_state(leaf, record))
     model, tokenizer = text_model(leaf, record)
     names = [("dog",), ("cat", "kitten"), ("car",)]
-    set_head(classifier, zero_shot_weights(model, tokenizer, names, ["a photo of a {}."]))
+    set_head(classifier, *zero_shot_head(model, tokenizer, names, ["a photo of a {}."]))
     images = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         image = torch.nn.functional.normalize(original.encode_image(images), dim=-1)
@@ -114,7 +114,7 @@ def test_the_shipped_clip_has_the_accuracy_that_its_metadata_claims():
         claimed = json.loads(file.metadata()["shiftline"])["accuracies"]
     assert ASSET.stat().st_size < 1_000_000
     model, tokenizer = text_model(glyph_clip(), resolve_leaf(glyph_clip(), with_weights=True))
-    weights = zero_shot_weights(model, tokenizer, [(f"digit {name}",) for name in DIGIT_NAMES], PLAIN_TEMPLATES)
+    weights, _ = zero_shot_head(model, tokenizer, [(f"digit {name}",) for name in DIGIT_NAMES], PLAIN_TEMPLATES)
     preprocessing = resolve_leaf(glyph_clip(), with_weights=False).preprocessing
     for name, arrays in (("handwritten/test", handwritten("test")), ("typed (held-out fonts)", typed())):
         images = prepare(torch.from_numpy(arrays.images).permute(0, 3, 1, 2), preprocessing)
@@ -128,7 +128,7 @@ def test_the_shipped_clip_has_the_accuracy_that_its_metadata_claims():
 def test_a_zero_shot_head_is_the_formula():
     model, tokenizer = build_glyph_clip().eval(), glyph_tokenizer()
     classes, templates = [("digit one",), ("digit two", "letter a")], ["a photo of the {}", "the {}"]
-    found = zero_shot_weights(model, tokenizer, classes, templates)
+    found, _ = zero_shot_head(model, tokenizer, classes, templates)
     with torch.no_grad():
         for row, names in zip(found, classes, strict=True):
             total = torch.zeros(64)
@@ -228,7 +228,7 @@ def test_damaged_and_foreign_model_files_are_refused(tmp_path):
 
 
 def test_nan_weights_are_not_stored(tmp_path):
-    spec = ModelSpec("shiftline", "mlp", {}, False, 2, {})
+    spec = ModelSpec("shiftline", "mlp", {}, "plain", 2, {})
     with pytest.raises(ModelError, match="'w' hold NaN"):
         save_model(tmp_path / "m.safetensors", {"w": torch.tensor([float("nan")])}, spec)
 

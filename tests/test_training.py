@@ -76,6 +76,14 @@ def prepared(recipe, store, **options):
     return next(job for job in plan.jobs.values() if job.kind in ("train", "probe")), context
 
 
+def run_with_parents(job, context):
+    """Run a job after the jobs that it needs."""
+    for key in job.parents:
+        if not context.store.has(key):
+            run_with_parents(context.plan.jobs[key], context)
+    run_group([job], context)
+
+
 def weights(context, job, name="model.safetensors"):
     return load_model(context.store.file(job.key, name))[0]
 
@@ -148,9 +156,8 @@ def test_resuming_equals_not_being_interrupted(tmp_path, data_root, name, stop_a
     made = []
     for store, interrupted in zip(stores, (False, True), strict=True):
         job, context = prepared(recipe, store)
-        if name == "fine-tune":
-            (start,) = [j for j in context.plan.jobs.values() if j.kind == "zero-shot"]
-            run_group([start], context)
+        for key in job.parents:
+            run_with_parents(context.plan.jobs[key], context)
         if interrupted:
             asked = iter(range(100))
             context.stop_requested = lambda asked=asked: next(asked) >= stop_at
@@ -253,8 +260,7 @@ def test_a_frozen_encoder_stays_as_it_was(new_store):
     )
     job, context = prepared(recipe, new_store)
     (start,) = [j for j in context.plan.jobs.values() if j.kind == "zero-shot"]
-    run_group([start], context)
-    run_group([job], context)
+    run_with_parents(job, context)
     before, after = weights(context, start), weights(context, job)
     assert all(torch.equal(before[n], after[n]) for n in before if n.startswith("encoder."))
     assert not torch.equal(before["head.weight"], after["head.weight"])
@@ -267,8 +273,7 @@ def test_a_new_head_is_new_and_the_encoder_is_kept(new_store):
     )
     job, context = prepared(recipe, new_store)
     (start,) = [j for j in context.plan.jobs.values() if j.kind == "zero-shot"]
-    run_group([start], context)
-    run_group([job], context)
+    run_with_parents(job, context)
     before, after = weights(context, start), weights(context, job)
     torch.testing.assert_close(before["encoder.stem.weight"], after["encoder.stem.weight"])
     assert (before["head.weight"] - after["head.weight"]).abs().max() > 1
@@ -287,7 +292,8 @@ def test_schedules_are_torchs(name, warmup):
         "step": Step(3, warmup=warmup),
     }[name]
     found = [
-        learning_rate_factor(schedule, step=s, steps_per_epoch=steps, epochs=epochs) for s in range(steps * epochs)
+        learning_rate_factor(schedule, step=s, total=steps * epochs, steps_per_epoch=steps)
+        for s in range(steps * epochs)
     ]
     first = int(warmup * steps)
     remaining = steps * epochs - first
@@ -364,8 +370,6 @@ def test_a_probe_that_does_not_converge_is_recorded():
 
 def test_a_probe_is_better_than_the_head_it_replaces(new_store):
     job, context = prepared(LinearProbe(ZeroShot(glyph_clip(), templates=("the digit {}",))), new_store)
-    (start,) = [j for j in context.plan.jobs.values() if j.kind == "zero-shot"]
-    run_group([start], context)
-    run_group([job], context)
+    run_with_parents(job, context)
     assert context.store.manifest(job.key).summary == {"examples": 900, "converged": True}
     assert math.isfinite(weights(context, job)["head.bias"].sum())

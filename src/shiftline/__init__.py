@@ -10,16 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 _DECLARE = "shiftline.declare"
 _PUBLIC = {
-    f"{_DECLARE}.architectures": ("LocalWeights", "glyph_clip", "glyph_net", "open_clip", "timm"),
-    f"{_DECLARE}.distributions": ("Distribution", "Reference", "Split", "handwritten_digits", "typed_digits"),
-    f"{_DECLARE}.optimisers": ("SGD", "Adam", "AdamW", "Constant", "Cosine", "Step", "Triangle"),
+    f"{_DECLARE}.architectures": (
+        "Architecture", "LocalWeights", "glyph_clip", "glyph_net", "open_clip", "timm",
+    ),
+    f"{_DECLARE}.distributions": (
+        "Distribution", "Reference", "Split", "handwritten_digits", "typed_digits",
+    ),
+    f"{_DECLARE}.optimisers": (
+        "SGD", "Adam", "AdamW", "Constant", "Cosine", "Step", "Triangle",
+    ),
+    f"{_DECLARE}.output_space": (
+        "Ensemble", "ensemble", "ensembles", "flip_tta",
+    ),
+    f"{_DECLARE}.patching": (
+        "Task", "patch_joint", "patch_parallel", "patch_sequential",
+    ),
     f"{_DECLARE}.recipes": (
-        "PROMPTS", "FineTune", "FromScratch", "Interpolate", "LinearProbe", "ZeroShot", "best", "grid", "interpolations",
-        "replicates",
+        "DFR", "PROMPTS", "FineTune", "FromScratch", "LinearProbe", "Recipe", "Stored", "ZeroShot",
+    ),
+    f"{_DECLARE}.sweeps": (
+        "HeldOut", "best", "grid", "replicates",
     ),
     f"{_DECLARE}.transforms": (
-        "Blur", "Contrast", "HorizontalFlip", "Invert", "Noise", "RandomResizedCrop", "Recolour", "Rotate", "Tint",
-        "Transform", "Translate", "VerticalFlip",
+        "Augmentation", "Blur", "ColourJitter", "Contrast", "CutMix", "Cutout", "HorizontalFlip", "Invert",
+        "Mixup", "Noise", "RandAugment", "RandomResizedCrop", "Recolour", "Rotate", "Tint", "Transform",
+        "Translate", "VerticalFlip",
+    ),
+    f"{_DECLARE}.weight_space": (
+        "Interpolate", "WithHead", "analogy", "average", "fisher_average", "greedy_soup", "interpolations",
+        "keep", "negation", "swa", "task_arithmetic", "uniform_soup", "with_batch_norm",
     ),
     "shiftline.errors": ("ShiftlineError",),
     "shiftline.manager": ("ExperimentManager",),
@@ -40,27 +59,25 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from shiftline.declare.architectures import LocalWeights, glyph_clip, glyph_net, open_clip, timm
+    from shiftline.declare.architectures import Architecture, LocalWeights, glyph_clip, glyph_net, open_clip, timm
     from shiftline.declare.distributions import Distribution, Reference, Split, handwritten_digits, typed_digits
     from shiftline.declare.optimisers import SGD, Adam, AdamW, Constant, Cosine, Step, Triangle
-    from shiftline.declare.recipes import (
-        PROMPTS,
-        FineTune,
-        FromScratch,
-        Interpolate,
-        LinearProbe,
-        ZeroShot,
-        best,
-        grid,
-        interpolations,
-        replicates,
-    )
+    from shiftline.declare.output_space import Ensemble, ensemble, ensembles, flip_tta
+    from shiftline.declare.patching import Task, patch_joint, patch_parallel, patch_sequential
+    from shiftline.declare.recipes import DFR, PROMPTS, FineTune, FromScratch, LinearProbe, Recipe, Stored, ZeroShot
+    from shiftline.declare.sweeps import HeldOut, best, grid, replicates
     from shiftline.declare.transforms import (
+        Augmentation,
         Blur,
+        ColourJitter,
         Contrast,
+        CutMix,
+        Cutout,
         HorizontalFlip,
         Invert,
+        Mixup,
         Noise,
+        RandAugment,
         RandomResizedCrop,
         Recolour,
         Rotate,
@@ -68,6 +85,21 @@ if TYPE_CHECKING:
         Transform,
         Translate,
         VerticalFlip,
+    )
+    from shiftline.declare.weight_space import (
+        Interpolate,
+        WithHead,
+        analogy,
+        average,
+        fisher_average,
+        greedy_soup,
+        interpolations,
+        keep,
+        negation,
+        swa,
+        task_arithmetic,
+        uniform_soup,
+        with_batch_norm,
     )
     from shiftline.errors import ShiftlineError
     from shiftline.manager import ExperimentManager

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from shiftline.errors import DataError, ShiftlineError, StudyNotFoundError
+from shiftline.cli_data import DEFAULT_STORE, Quiet, StoreFolder, data
+from shiftline.cli_models import export_model, import_model
+from shiftline.errors import ShiftlineError, StudyNotFoundError
 from shiftline.experiments import BUILT_IN
 from shiftline.loading import load_study, parse_parameters
 from shiftline.manager import ExperimentManager
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from shiftline.launch.in_process import Outcome
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-data = typer.Typer(no_args_is_help=True, help="Write image folders as datasets, and list what is written.")
 app.add_typer(data, name="data")
+app.command("export")(export_model)
+app.command("import")(import_model)
 
 StudyName = Annotated[
     str, typer.Argument(metavar="STUDY", help=f"{', '.join(BUILT_IN)}, module:Class, or path/to/file.py:Class.")
@@ -34,9 +36,6 @@ StudyName = Annotated[
 Parameters = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Parameters of the study's constructor.")
 ]
-StoreFolder = Annotated[Path, typer.Option("--store", help="Folder of results.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no notes.")]
-DEFAULT_STORE = Path("results")
 
 
 class Format(StrEnum):
@@ -103,13 +102,45 @@ def plan(
 
 @app.command()
 def run(
-    study: StudyName, parameters: Parameters = None, store: StoreFolder = DEFAULT_STORE, quiet: Quiet = False
+    study: StudyName,
+    parameters: Parameters = None,
+    store: StoreFolder = DEFAULT_STORE,
+    devices: Annotated[
+        int, typer.Option("--devices", min=1, help="Processes that share each training and prediction, one per GPU.")
+    ] = 1,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile networks before they are trained.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write training logs for TensorBoard too.")
+    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run every job that is not complete. Ctrl-C saves and stops; the next run goes on."""
     manager = _study(study, parameters, store, quiet=quiet)
+    if devices > 1:
+        raise typer.Exit(_run_in_processes(devices, sys.argv[1:]))
+    manager.compiled, manager.tensorboard = manager.compiled or compiled, manager.tensorboard or tensorboard
     outcome = manager.run()
     _report(outcome, manager.name, study, quiet=quiet)
     raise typer.Exit(outcome.exit_status)
+
+
+def _run_in_processes(devices: int, arguments: list[str]) -> int:
+    """Start this command again as several processes, with torchrun; return its exit status."""
+    import subprocess
+
+    from shiftline.jobs.ranks import check_devices
+
+    check_devices(devices)
+    place = next(i for i, word in enumerate(arguments) if word.partition("=")[0] == "--devices")
+    rest = arguments[:place] + arguments[place + (1 if "=" in arguments[place] else 2) :]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
+    command = [*torchrun, "--module", "shiftline.cli", *rest]
+    with subprocess.Popen(command) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue  # The processes were asked to stop too: they save, and end.
 
 
 def _report(outcome: Outcome, name: str, study: str, *, quiet: bool) -> None:
@@ -196,8 +227,31 @@ def results(
     wide = wide.loc[list(dict.fromkeys(table["model"])), list(dict.fromkeys(table["distribution"]))]
     groups = table.drop_duplicates("model").set_index("model")["group"]
     shown = Table("group", "model", *wide.columns, title="accuracy (%)")
+    other = set(table.loc[table["other_data"], "model"])
     for model, row in wide.iterrows():
-        shown.add_row(str(groups[model]), str(model), *("-" if v != v else f"{100 * v:.1f}" for v in row))
+        name = f"{model} *" if model in other else str(model)
+        shown.add_row(str(groups[model]), name, *("-" if v != v else f"{100 * v:.1f}" for v in row))
+    _console().print(shown)
+    if other:
+        print("*: trained or selected on other data than the reference's train and val splits.")
+
+
+@app.command()
+def candidates(
+    study: StudyName,
+    parameters: Parameters = None,
+    store: StoreFolder = DEFAULT_STORE,
+    form: FormatOption = Format.table,
+) -> None:
+    """Print the candidates of every selection with their held-out metric, and which was chosen."""
+    table = _study(study, parameters, store).candidates()
+    if form is not Format.table:
+        _print_frame(table, form)
+        return
+    shown = Table("selection", "", "candidate", "metric", "value", "")
+    for row in table.itertuples():
+        value = "-" if row.value != row.value else f"{row.value:.4f}"
+        shown.add_row(row.selection, str(row.candidate), row.recipe, row.metric, value, "chosen" if row.chosen else "")
     _console().print(shown)
 
 
@@ -289,66 +343,6 @@ def collect(
     size = sum(item.size for item in items)
     done = "deleted" if remove else "can be deleted with --delete"
     print(f"{len(items)} items, {size:,} bytes {done}.")
-
-
-@data.command("list")
-def data_list(store: StoreFolder = DEFAULT_STORE) -> None:
-    """List the splits that are written in a store, and those that are built in."""
-    from shiftline.data.prepare import BUILT_IN as SETS
-    from shiftline.data.sidecar import DataFolder
-    from shiftline.declare.distributions import Split
-
-    folder = DataFolder(store / "data")
-    written = {Split(path.parent.name, path.stem) for path in folder.root.glob("*/*.json")}
-    table = Table("split", "examples", "classes", "fingerprint")
-    for split in sorted(written | SETS, key=str):
-        if split in written:
-            record = folder.open(split).record
-            table.add_row(str(split), str(record.count), str(len(record.classes)), record.fingerprint[:12])
-        else:
-            table.add_row(str(split), "built in, written on first use", "", "")
-    _console().print(table)
-
-
-@data.command("write")
-def data_write(
-    dataset: Annotated[str, typer.Argument(help="Name of the dataset.")],
-    split: Annotated[str, typer.Argument(help="Name of the split.")],
-    images: Annotated[
-        Path | None, typer.Option("--images", help="Folder with one sub-folder of images per class.")
-    ] = None,
-    wilds: Annotated[
-        Path | None,
-        typer.Option("--wilds", help="Folder of downloaded WILDS sets; DATASET and SPLIT as wilds names them."),
-    ] = None,
-    store: StoreFolder = DEFAULT_STORE,
-    form: Annotated[str, typer.Option(help="original (keep JPEG bytes), raw or jpeg.")] = "original",
-    short_side: Annotated[int | None, typer.Option(help="Resize the shorter side to this many pixels.")] = None,
-    quality: Annotated[int, typer.Option(help="JPEG quality of form jpeg.")] = 92,
-    workers: Annotated[int, typer.Option(help="Threads that read and encode.")] = 2,
-    quiet: Quiet = False,
-) -> None:
-    """Write an image folder, or a split of a WILDS set, as a split of a dataset."""
-    from shiftline.data.prepare import image_folder
-    from shiftline.data.sidecar import DataFolder
-    from shiftline.data.wilds_sets import wilds_examples
-    from shiftline.data.writer import Encoding, write_split
-    from shiftline.declare.distributions import Split
-
-    if (images is None) == (wilds is None):
-        raise DataError("say where the images are, in one way: --images FOLDER or --wilds FOLDER.")
-    encoding = Encoding(form, short_side, quality)
-    examples, classes = image_folder(images) if images is not None else wilds_examples(dataset, split, wilds)  # type: ignore[arg-type]
-    console = Console(stderr=True)
-    with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as bars:
-        task = bars.add_task(f"{dataset}/{split}", total=len(examples))
-        record = write_split(
-            DataFolder(store / "data"), Split(dataset, split), examples, classes=classes, encoding=encoding, workers=workers,
-            advance=lambda: bars.advance(task),
-        ).record  # fmt: skip
-    print(
-        f"{dataset}/{split}: {record.count} images, {len(record.classes)} classes, fingerprint {record.fingerprint[:12]}"
-    )
 
 
 def _print_frame(table: pd.DataFrame, form: Format) -> None:

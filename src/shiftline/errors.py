@@ -45,3 +45,7 @@ class AnalysisError(ShiftlineError, ValueError):
 
 class StudyNotFoundError(ShiftlineError):
     """The command line was given a study that cannot be loaded."""
+
+
+class DeviceError(ShiftlineError):
+    """More devices or processes are asked for than there are, or a library for them is missing."""

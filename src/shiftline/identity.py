@@ -17,7 +17,7 @@ from typing import Any, ClassVar, dataclass_transform
 
 from shiftline.errors import DeclarationError, IdentityError
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when the form itself changes: every key changes with it."""
 
 
@@ -37,7 +37,21 @@ class _FrozenMeta(type):
             raise IdentityError(
                 f"{name} has a field {taken.pop()!r}: the canonical form uses that word itself. Rename it."
             )
+        setattr(made, "__hash__", _remembering(made.__hash__))  # noqa: B010
         return made
+
+
+def _remembering(compute: Callable[..., int]) -> Callable[[Any], int]:
+    """Compute a hash once per object: expressions share parts, and a plan looks each of them up many times."""
+
+    def remembered(self: Any) -> int:
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:
+            found = compute(self)
+            object.__setattr__(self, "_hash", found)
+        return found
+
+    return remembered
 
 
 class Declaration(metaclass=_FrozenMeta):
@@ -56,6 +70,10 @@ class Declaration(metaclass=_FrozenMeta):
             value = _typed(_normalise(getattr(self, field.name)), annotation, f"{type(self).__name__}.{field.name}")
             object.__setattr__(self, field.name, value)
         self.validate()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Hashes of text differ between processes: a pickled one would be wrong.
+        return {name: value for name, value in self.__dict__.items() if name != "_hash"}
 
     def validate(self) -> None:
         """Raise `DeclarationError` where the fields make no sense. Called once, when the declaration is made."""

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from shiftline.declare.distributions import Distribution, Reference
-from shiftline.declare.recipes import Model
+from shiftline.declare.expressions import Model
 from shiftline.declare.study import Study, declare_study
 from shiftline.errors import AnalysisError, DeclarationError
 from shiftline.identity import digest
 from shiftline.launch.planning import data_folder, leaf_records, plan_study
-from shiftline.launch.results import scores
+from shiftline.launch.results import candidates, scores
 from shiftline.launch.status import Explanation, JobStatus, explain, status
-from shiftline.plan.checks import leaves
+from shiftline.plan.checks import leaves, stored
 from shiftline.plan.jobs import Plan
 from shiftline.store.artifacts import Store
 from shiftline.store.upkeep import Collectable, Damage, collect, delete, record_study, repair, verify
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from shiftline.jobs.context import Context
+    from shiftline.jobs.ranks import Ranks
     from shiftline.launch.in_process import Outcome
 
 Models = Mapping[str, Model | Sequence[Model] | Mapping[str, Model]]
@@ -58,6 +59,10 @@ class ExperimentManager:
         The group of models that fixes the line.
     threads : int
         CPU threads of a job. Results are the same bits for one number of threads on one type of CPU.
+    compiled : bool
+        Compile networks with torch.compile before they are trained: worth it for long trainings on a GPU.
+    tensorboard : bool
+        Write training logs for TensorBoard too, to ``<store>/tensorboard``.
 
     Parameters
     ----------
@@ -72,6 +77,8 @@ class ExperimentManager:
     shifts: Mapping[str, Distribution] = {}
     baseline: str | None = None
     threads: int = 2
+    compiled: bool = False
+    tensorboard: bool = False
 
     def __init__(self, *, store: str | os.PathLike[str] = "results", quiet: bool = False) -> None:
         self.store = Store(store)
@@ -109,12 +116,15 @@ class ExperimentManager:
         Outcome
             What was made, what failed and what is blocked; failures do not raise.
         """
-        from shiftline.launch.in_process import StopFlag, run_plan
+        from shiftline.jobs.ranks import started_ranks
+        from shiftline.launch.in_process import Outcome, StopFlag, follow, run_plan
         from shiftline.launch.progress import RunProgress
 
         self.declaration()
         self.store.check_writable()
-        stop, progress = StopFlag(), RunProgress(self.name, quiet=self.quiet)
+        ranks = started_ranks() if _started_with_others() else None
+        stop = StopFlag()
+        progress = RunProgress(self.name, quiet=self.quiet or (ranks is not None and not ranks.first))
         threads_before: list[int] = []
 
         def context(plan: Plan) -> Context:
@@ -122,17 +132,27 @@ class ExperimentManager:
 
             threads_before.append(torch.get_num_threads())
             torch.set_num_threads(self.threads)
-            return self._context(plan, stop, progress)
+            return self._context(plan, stop, progress, ranks)
 
         try:
             with stop.listening(), progress.showing():
-                outcome = run_plan(self._recorded_plan, context, self.store, stop=stop, announce=progress.announce)
+                if ranks is None:
+                    return run_plan(self._recorded_plan, context, self.store, stop=stop, announce=progress.announce)
+                ranks.connect(_device(ranks.local_rank))
+                try:
+                    if not ranks.first:
+                        follow(lambda: self._plan(write=False), context, ranks)
+                        return Outcome(self._plan(write=False))
+                    outcome = run_plan(self._recorded_plan, context, self.store, stop=stop, announce=progress.announce)
+                    ranks.broadcast(None)
+                    return outcome
+                finally:
+                    ranks.leave()
         finally:
             if threads_before:
                 import torch
 
                 torch.set_num_threads(threads_before[0])
-        return outcome
 
     def status(self) -> list[JobStatus]:
         """Return the state of every job. Never writes."""
@@ -148,8 +168,9 @@ class ExperimentManager:
         Returns
         -------
         DataFrame
-            model, group, recipe, seed, epoch, alpha, distribution, metric, value (fraction), n, low, high (95 % exact
-            interval), key. A score that has not been made is a row without a value.
+            model, group, recipe, seed, epoch, alpha, other_data (it reads other data than the reference's train and val),
+            distribution, metric, value (fraction), n, low, high (95 % exact interval), key. A score that has not been made is a
+            row without a value.
         """
         import pandas as pd
 
@@ -174,6 +195,7 @@ class ExperimentManager:
             "seed",
             "epoch",
             "alpha",
+            "other_data",
             "distribution",
             "metric",
             "value",
@@ -183,6 +205,22 @@ class ExperimentManager:
             "key",
         ]
         return table[columns]
+
+    def candidates(self) -> pd.DataFrame:
+        """Return the candidates of every selection as a table.
+
+        Returns
+        -------
+        DataFrame
+            selection, candidate (its number), recipe, metric, value (the mean over the held-out distributions), rule, chosen, key
+            (of the selection). Values that have not been made are missing, and nothing is chosen then.
+        """
+        import pandas as pd
+
+        rows = [vars(row) for row in candidates(self._plan(write=False), self.store)]
+        return pd.DataFrame(
+            rows, columns=["selection", "candidate", "recipe", "metric", "value", "rule", "chosen", "key"]
+        )
 
     def effective_robustness(self, *, shifts: Sequence[str] | None = None, scale: str = "probit") -> pd.DataFrame:
         """Return effective robustness per shift and model: see `shiftline.analysis.effective_robustness`.
@@ -235,7 +273,7 @@ class ExperimentManager:
 
     def collect(self, *, remove: bool = False) -> list[Collectable]:
         """List (and with `remove` delete) what no study that ran on this store needs."""
-        items = collect(self.store, needed=self._plan(write=False).jobs)
+        items = collect(self.store, needed=_needed(self._plan(write=False)))
         if remove:
             delete(items)
         return items
@@ -247,7 +285,7 @@ class ExperimentManager:
 
     def _recorded_plan(self) -> Plan:
         plan = self._plan(write=True)
-        record_study(self.store, digest(sorted(plan.jobs)), self.name, plan.jobs)
+        record_study(self.store, digest(sorted(plan.jobs)), self.name, _needed(plan))
         return plan
 
     def _study_with_line(self) -> Study:
@@ -277,19 +315,37 @@ class ExperimentManager:
             raise AnalysisError(f"{self.name!r} has no results in {self.store.root} yet: run the study first.")
         return table
 
-    def _context(self, plan: Plan, stop: Any, progress: Any) -> Context:
-        import torch
-
+    def _context(self, plan: Plan, stop: Any, progress: Any, ranks: Ranks | None) -> Context:
         from shiftline.jobs.context import Context
+        from shiftline.jobs.ranks import ALONE
         from shiftline.jobs.sizes import check_views
         from shiftline.models.bank import ModelBank
         from shiftline.store.attempts import Attempts
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = _device(None if ranks is None else ranks.local_rank)
         check_views(plan, data_folder(self.store))
         return Context(
             plan=plan, store=self.store, attempts=Attempts(self.store), data=data_folder(self.store),
             leaves=leaf_records(plan.study, self.store, leaves(plan.study)),
             bank=ModelBank(self.store, device=device), device=device, workers=self.threads,
-            progress=progress, stop_requested=stop,
+            progress=progress, stop_requested=stop, ranks=ALONE if ranks is None else ranks,
+            compiled=self.compiled, tensorboard=self.tensorboard,
         )  # fmt: skip
+
+
+def _needed(plan: Plan) -> list[str]:
+    """Return the keys that a plan makes, and those that it names."""
+    return [*plan.jobs, *(model.key for model in stored(plan.study))]
+
+
+def _started_with_others() -> bool:
+    """Variables of torchrun or srun are there: whether they mean several processes is looked at with torch."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ
+
+
+def _device(local_rank: int | None) -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    return "cuda" if local_rank is None else f"cuda:{local_rank}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
@@ -11,18 +12,12 @@ from typing import Any
 
 from shiftline.declare.codec import decode, encode
 from shiftline.declare.distributions import Distribution, Fraction, Reference, Split
-from shiftline.declare.recipes import (
-    Best,
-    Checkpoint,
-    FineTune,
-    FromScratch,
-    LinearProbe,
-    Model,
-    children,
-    map_children,
-)
+from shiftline.declare.expressions import Model, children, map_children
+from shiftline.declare.recipes import Checkpoint, Part, Trained
 from shiftline.declare.study import Study
+from shiftline.declare.sweeps import Best
 from shiftline.declare.transforms import Transform
+from shiftline.declare.weight_space import FisherAverage
 from shiftline.errors import ShiftlineError
 from shiftline.identity import Declaration
 from shiftline.manager import ExperimentManager
@@ -138,15 +133,25 @@ def _shrunken(study: ExperimentManager, declared: Study, folder: Path) -> Experi
         if isinstance(model, Checkpoint):
             return Checkpoint(shrink(model.run), 1)  # type: ignore[arg-type]
         model = map_children(model, shrink)
+        fields = {field.name for field in dataclasses.fields(model)}  # type: ignore[arg-type]
+        changes: dict[str, Any] = {}
+        if "train_on" in fields:
+            own = model.train_on if getattr(model, "other_data", False) else None  # type: ignore[attr-defined]
+            changes["train_on"] = cut(own) if own else None
         if isinstance(model, Best):
-            return Best(tuple(dict.fromkeys(model.candidates)))  # One epoch can make two candidates equal.
-        if isinstance(model, LinearProbe):
-            return model.replace(train_on=cut(model.train_on) if model.other_data and model.train_on else None)
-        if isinstance(model, (FromScratch, FineTune)):
-            train_on = cut(model.train_on) if model.other_data and model.train_on else None
-            save = (1,) if model.save else ()
-            return model.replace(epochs=1, batch_size=min(model.batch_size, 8), train_on=train_on, save=save)
-        return model
+            # One epoch can make two candidates equal.
+            changes["candidates"] = tuple(dict.fromkeys(model.candidates))
+            changes["on"] = tuple(held.replace(distribution=cut(held.distribution)) for held in model.on)
+        if isinstance(model, FisherAverage):
+            changes["examples"] = min(model.examples, 8)
+        if isinstance(model, Trained):
+            changes |= {
+                "epochs": 1, "steps": None, "batch_size": min(model.batch_size, 8), "accumulate": min(model.accumulate, 2),
+                "save": (1,) if model.save else (),
+            }  # fmt: skip
+            if parts := getattr(model, "parts", ()):
+                changes["parts"] = tuple(Part(cut(part.train_on), part.head) for part in parts)
+        return model.replace(**changes)  # type: ignore[no-any-return]
 
     kept: dict[str, dict[str, Model]] = {}
     shapes: dict[Any, int] = {}

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as tv
 
 from shiftline.data.randomness import uniform
-from shiftline.declare.transforms import Augmentation, HorizontalFlip, RandomResizedCrop, Translate
+from shiftline.declare.transforms import (
+    Augmentation,
+    ColourJitter,
+    CutMix,
+    Cutout,
+    HorizontalFlip,
+    Mix,
+    Mixup,
+    RandAugment,
+    RandomResizedCrop,
+    Translate,
+)
+from shiftline.errors import DataError
 
 
 def centre_boxes(heights: np.ndarray, widths: np.ndarray, crop: float) -> np.ndarray:
@@ -70,6 +83,11 @@ def augment(images: Tensor, ids: Tensor, augmentations: Sequence[Augmentation], 
     Returns
     -------
     uint8 tensor, shape (B, 3, H, W)
+
+    Raises
+    ------
+    DataError
+        A user's augmentation returns another shape or type.
     """
     for augmentation in augmentations:
         if isinstance(augmentation, HorizontalFlip):
@@ -77,7 +95,138 @@ def augment(images: Tensor, ids: Tensor, augmentations: Sequence[Augmentation], 
             images = torch.where((u < augmentation.p)[:, None, None, None], images.flip(3), images)
         elif isinstance(augmentation, Translate):
             images = _translate(images, ids, augmentation.pixels, seed=seed, epoch=epoch)
+        elif isinstance(augmentation, Cutout):
+            images = _cutout(images, ids, augmentation.pixels, seed=seed, epoch=epoch)
+        elif isinstance(augmentation, ColourJitter):
+            images = colour_jitter(images, ids, augmentation, seed=seed, epoch=epoch)
+        elif isinstance(augmentation, RandAugment):
+            images = rand_augment(images, ids, augmentation, seed=seed, epoch=epoch)
+        elif not isinstance(augmentation, RandomResizedCrop):
+            changed = augmentation.apply(images, ids, seed=seed, epoch=epoch)  # type: ignore[attr-defined]
+            if changed.shape != images.shape or changed.dtype != images.dtype:
+                raise DataError(
+                    f"the augmentation {type(augmentation).__name__} returned {changed.dtype} of shape {tuple(changed.shape)}: "
+                    f"expected uint8 of shape {tuple(images.shape)}."
+                )
+            images = changed
     return images
+
+
+def _cutout(images: Tensor, ids: Tensor, pixels: int, *, seed: int, epoch: int) -> Tensor:
+    """Paint a square grey; its centre is uniform over the image, so that it may be cut by the border."""
+    height, width = images.shape[-2:]
+    u = uniform(Cutout.tag, seed, ids, epoch=epoch, draws=2)
+    top = (u[:, 0] * height).long() - pixels // 2
+    left = (u[:, 1] * width).long() - pixels // 2
+    return torch.where(
+        _inside(top, left, pixels, pixels, height, width)[:, None], torch.tensor(127, dtype=torch.uint8), images
+    )
+
+
+def _inside(top: Tensor, left: Tensor, tall: Tensor | int, wide: Tensor | int, height: int, width: int) -> Tensor:
+    """Return which pixels lie in boxes: bool, shape (B, height, width)."""
+    rows, columns = torch.arange(height), torch.arange(width)
+    down = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
+    across = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+    return down[:, :, None] & across[:, None, :]
+
+
+def colour_jitter(images: Tensor, ids: Tensor, jitter: ColourJitter, *, seed: int, epoch: int) -> Tensor:
+    """Change brightness, contrast, saturation and hue of each image, by torchvision's functions."""
+    signed = 2 * uniform(ColourJitter.tag, seed, ids, epoch=epoch, draws=4).numpy() - 1
+    changed = []
+    for image, (brightness, contrast, saturation, hue) in zip(images, signed, strict=True):
+        if jitter.brightness:
+            image = tv.adjust_brightness(image, 1 + brightness * jitter.brightness)
+        if jitter.contrast:
+            image = tv.adjust_contrast(image, 1 + contrast * jitter.contrast)
+        if jitter.saturation:
+            image = tv.adjust_saturation(image, 1 + saturation * jitter.saturation)
+        if jitter.hue:
+            image = tv.adjust_hue(image, hue * jitter.hue)
+        changed.append(image)
+    return torch.stack(changed)
+
+
+def _shear(image: Tensor, x: float, y: float) -> Tensor:
+    degrees = [math.degrees(math.atan(x)), math.degrees(math.atan(y))]
+    return tv.affine(image, angle=0.0, translate=[0, 0], scale=1.0, shear=degrees, center=[0, 0])
+
+
+def _move(image: Tensor, x: float, y: float) -> Tensor:
+    return tv.affine(image, angle=0.0, translate=[int(x), int(y)], scale=1.0, shear=[0.0, 0.0])
+
+
+RAND_AUGMENT: tuple[Callable[[Tensor, float, float], Tensor], ...] = (
+    lambda image, strength, sign: image,
+    lambda image, strength, sign: _shear(image, 0.3 * strength * sign, 0),
+    lambda image, strength, sign: _shear(image, 0, 0.3 * strength * sign),
+    lambda image, strength, sign: _move(image, 150 / 331 * strength * sign * image.shape[-1], 0),
+    lambda image, strength, sign: _move(image, 0, 150 / 331 * strength * sign * image.shape[-2]),
+    lambda image, strength, sign: tv.rotate(image, 30 * strength * sign),
+    lambda image, strength, sign: tv.adjust_brightness(image, 1 + 0.9 * strength * sign),
+    lambda image, strength, sign: tv.adjust_saturation(image, 1 + 0.9 * strength * sign),
+    lambda image, strength, sign: tv.adjust_contrast(image, 1 + 0.9 * strength * sign),
+    lambda image, strength, sign: tv.adjust_sharpness(image, 1 + 0.9 * strength * sign),
+    lambda image, strength, sign: tv.posterize(image, 8 - round(4 * strength)),
+    lambda image, strength, sign: tv.solarize(image, 255 * (1 - strength)),
+    lambda image, strength, sign: tv.autocontrast(image),
+    lambda image, strength, sign: tv.equalize(image),
+)
+"""Operations on (image, strength in [0, 1], sign), with the ranges of torchvision's RandAugment."""
+
+
+def rand_augment(images: Tensor, ids: Tensor, augmentation: RandAugment, *, seed: int, epoch: int) -> Tensor:
+    """Apply random operations to each image."""
+    u = uniform(RandAugment.tag, seed, ids, epoch=epoch, draws=2 * augmentation.operations).numpy()
+    strength = augmentation.magnitude / 30
+    changed = []
+    for image, numbers in zip(images, u, strict=True):
+        for which, sign in numbers.reshape(-1, 2):
+            operation = RAND_AUGMENT[int(which * len(RAND_AUGMENT))]
+            image = operation(image, strength, 1.0 if sign < 0.5 else -1.0)
+        changed.append(image)
+    return torch.stack(changed)
+
+
+def mixing_shares(mix: Mix, ids: Tensor, *, seed: int, epoch: int) -> Tensor:
+    """Return the share of the first image of each pair, float64, shape (B,), distributed as Beta(alpha, alpha)."""
+    from scipy.stats import beta
+
+    u = uniform(f"{type(mix).tag}-share", seed, ids, epoch=epoch)[:, 0].numpy()
+    alpha = mix.alpha  # type: ignore[attr-defined]
+    return torch.from_numpy(np.asarray(beta.ppf(u, alpha, alpha)))
+
+
+def mix_pairs(
+    images: Tensor, partners: Tensor, ids: Tensor, mix: Mix, *, seed: int, epoch: int
+) -> tuple[Tensor, Tensor]:
+    """Mix pairs of normalised images.
+
+    Parameters
+    ----------
+    images, partners : float tensors, shape (B, 3, H, W)
+    ids : int64 tensor, shape (B,)
+
+    Returns
+    -------
+    images : float tensor, shape (B, 3, H, W)
+    shares : float tensor, shape (B,)
+        What the first label counts; the partner's counts the rest. For CutMix it is the area that is left.
+    """
+    shares = mixing_shares(mix, ids.cpu(), seed=seed, epoch=epoch)
+    if isinstance(mix, Mixup):
+        share = shares.to(images.device, images.dtype)
+        return torch.lerp(partners, images, share[:, None, None, None]), share
+    height, width = images.shape[-2:]
+    side = (1 - shares).clamp_min(0).sqrt()
+    tall, wide = (side * height).round().long(), (side * width).round().long()
+    u = uniform(f"{CutMix.tag}-box", seed, ids.cpu(), epoch=epoch, draws=2)
+    top = (u[:, 0] * height).long() - tall // 2
+    left = (u[:, 1] * width).long() - wide // 2
+    box = _inside(top, left, tall, wide, height, width)
+    left_over = 1 - box.double().mean(dim=(1, 2))
+    return torch.where(box[:, None].to(images.device), partners, images), left_over.to(images.device, images.dtype)
 
 
 def _translate(images: Tensor, ids: Tensor, pixels: int, *, seed: int, epoch: int) -> Tensor:

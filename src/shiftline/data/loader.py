@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,16 +31,50 @@ class Batch:
 
     Attributes
     ----------
-    images : uint8 tensor, shape (B, 3, H, W)
+    images : uint8 tensor, shape (B, 3, H, W); or float32 features, shape (B, d)
     labels, ids : int64 tensors, shape (B,)
+    epoch : int
+        What the examples' random numbers were drawn for.
+    count : int
+        Examples of this step over all processes. Where there are fewer examples than processes, the ones that are left
+        over get an example that does not count: `weight` is 0.
+    weight : float
+    partners : Batch or None
+        The examples to mix these with.
+    part : int
+        Which task of a joint training this is.
     """
 
     images: Tensor
     labels: Tensor
     ids: Tensor
+    epoch: int = 0
+    count: int = 0
+    weight: float = 1.0
+    partners: Batch | None = None
+    part: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+class Batches(Protocol):
+    """What a training goes through: batches that are a function of (epoch, step)."""
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+
+    @property
+    def examples(self) -> int:
+        """Examples in an epoch."""
+
+    @property
+    def source(self) -> str:
+        """Who read the images: the name of a reader."""
+
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from step `first` on."""
 
 
 def _channels_first(pixels: np.ndarray) -> Tensor:
@@ -63,6 +98,8 @@ class TrainingBatches:
         Side of the images in pixels: the model's.
     crop : float
         Share of the shorter side that the centre crop keeps where no random crop is asked for: the model's.
+    mixed : bool
+        Give every example a partner of its batch, over all ranks.
     workers : int
         Threads that read ahead.
     rank, world : int
@@ -83,6 +120,7 @@ class TrainingBatches:
         crop: float = 1.0,
         augmentations: Sequence[Augmentation] = (),
         seed: int = 0,
+        mixed: bool = False,
         workers: int = 2,
         rank: int = 0,
         world: int = 1,
@@ -96,39 +134,45 @@ class TrainingBatches:
             )
         self.view, self.batch_size, self.size, self.crop = view, batch_size, size, crop
         self.augmentations, self.seed, self.workers = tuple(augmentations), seed, max(1, workers)
-        self.rank, self.world = rank, world
+        self.mixed, self.rank, self.world = mixed, rank, world
         self.reader = training_reader(view.index) if reader is None else reader
         crops = [a for a in self.augmentations if isinstance(a, RandomResizedCrop)]
         self._random_crop = crops[0] if crops else None
         self._memory: Tensor | None = None
-        if self._random_crop is None and len(view) * 3 * size * size <= memory_limit:
-            chunks = (view.ids[start : start + 1024] for start in range(0, len(view), 1024))
+        if self._random_crop is None and len(view.ids) * 3 * size * size <= memory_limit:
+            chunks = (view.ids[start : start + 1024] for start in range(0, len(view.ids), 1024))
             self._memory = torch.cat([self._pixels(ids, epoch=0) for ids in chunks])
             self._row = {int(example): row for row, example in enumerate(view.ids)}
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch."""
-        full, left = divmod(len(self.view), self.batch_size)
-        return full + (left > 1 or full == 0)
+        return steps_per_epoch(len(self.view), self.batch_size)
+
+    @property
+    def examples(self) -> int:
+        return len(self.view)
+
+    @property
+    def source(self) -> str:
+        return self.reader.name
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the ids in the order of an epoch, int64, shape (N,)."""
-        return permutation(self.seed, epoch, self.view.ids)
+        return permutation(self.seed, epoch, self.view.ids_in(epoch))
 
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from step `first` on. Errors of workers are raised here."""
         order = self.order(epoch)
-        slices = [self._ids(order, step)[self.rank :: self.world] for step in range(first, self.steps)]
+        shares = [self._share(cut(order, step, self.batch_size), epoch, step) for step in range(first, self.steps)]
         if self._memory is not None:
-            for ids in slices:
-                yield self._from_memory(ids, epoch)
+            for share in shares:
+                yield self._batch(share, epoch)
             return
         pending: deque[Future[Batch]] = deque()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="shiftline-read")
         try:
-            for ids in slices:
-                pending.append(pool.submit(self._read, ids, epoch))
+            for share in shares:
+                pending.append(pool.submit(self._batch, share, epoch))
                 if len(pending) > self.workers + 1:
                     yield pending.popleft().result()
             while pending:
@@ -136,20 +180,41 @@ class TrainingBatches:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _ids(self, order: np.ndarray, step: int) -> np.ndarray:
-        stop = len(order) if step == self.steps - 1 else (step + 1) * self.batch_size
-        return order[step * self.batch_size : stop]
+    def _share(self, ids: np.ndarray, epoch: int, step: int) -> _Share:
+        """Return this rank's part of a step's ids, and their partners."""
+        places = np.arange(len(ids))[self.rank :: self.world]
+        weight = 1.0 if len(places) else 0.0
+        places = places if len(places) else np.zeros(1, dtype=np.int64)
+        if not self.mixed:
+            return _Share(ids[places], len(ids), weight)
+        # Everybody's partner is the next one around a random circle: nobody's is itself.
+        circle = permutation(self.seed, epoch * self.steps + step, np.arange(len(ids)), stream="partners")
+        after = np.empty_like(circle)
+        after[circle] = np.roll(circle, -1)
+        return _Share(ids[places], len(ids), weight, ids, after[places])
+
+    def _batch(self, share: _Share, epoch: int) -> Batch:
+        batch = replace(self._examples(share.ids, epoch), count=share.count, weight=share.weight)
+        if share.everybody is None or share.partners is None:
+            return batch
+        if self.world > 1:
+            # Partners of this rank's examples may be another rank's: they are read here too.
+            return replace(batch, partners=self._examples(share.everybody[share.partners], epoch))
+        rows = torch.from_numpy(share.partners)
+        return replace(batch, partners=Batch(batch.images[rows], batch.labels[rows], batch.ids[rows], epoch))
+
+    def _examples(self, ids: np.ndarray, epoch: int) -> Batch:
+        if self._memory is None:
+            images = self._pixels(ids, epoch)
+        else:
+            images = self._memory[torch.tensor([self._row[int(example)] for example in ids])]
+        example_ids = torch.from_numpy(np.ascontiguousarray(ids))
+        images = augment(images, example_ids, self.augmentations, seed=self.seed, epoch=epoch)
+        return Batch(images, torch.from_numpy(self.view.labels_of(ids)), example_ids, epoch)
 
     def _labels(self, ids: np.ndarray) -> Tensor:
+        """Return the labels that shifts see: those that the data were written with."""
         return torch.from_numpy(self.view.index.labels[ids])
-
-    def _from_memory(self, ids: np.ndarray, epoch: int) -> Batch:
-        assert self._memory is not None
-        rows = torch.tensor([self._row[int(example)] for example in ids])
-        return self._augmented(self._memory[rows], ids, epoch)
-
-    def _read(self, ids: np.ndarray, epoch: int) -> Batch:
-        return self._augmented(self._pixels(ids, epoch), ids, epoch)
 
     def _pixels(self, ids: np.ndarray, epoch: int) -> Tensor:
         """Decode, shift, crop and resize: uint8, shape (B, 3, size, size)."""
@@ -176,10 +241,99 @@ class TrainingBatches:
             return centre_boxes(heights, widths, self.crop)
         return random_boxes(heights, widths, ids, self._random_crop, seed=self.seed, epoch=epoch)
 
-    def _augmented(self, images: Tensor, ids: np.ndarray, epoch: int) -> Batch:
-        example_ids = torch.from_numpy(np.ascontiguousarray(ids))
-        images = augment(images, example_ids, self.augmentations, seed=self.seed, epoch=epoch)
-        return Batch(images, self._labels(ids), example_ids)
+
+@dataclass(frozen=True)
+class _Share:
+    """One rank's part of a step; `partners` are places in `everybody`, the ids of the step over all ranks."""
+
+    ids: np.ndarray
+    count: int
+    weight: float
+    everybody: np.ndarray | None = None
+    partners: np.ndarray | None = None
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Return the number of batches in an epoch: a last one of a single example joins the one before it."""
+    full, left = divmod(examples, batch_size)
+    return full + (left > 1 or full == 0)
+
+
+def cut(order: np.ndarray, step: int, batch_size: int) -> np.ndarray:
+    """Return the ids of a step."""
+    last = step == steps_per_epoch(len(order), batch_size) - 1
+    return order[step * batch_size : len(order) if last else (step + 1) * batch_size]
+
+
+class FeatureBatches:
+    """Batches of cached features, in the order in which `TrainingBatches` would give the images.
+
+    Parameters
+    ----------
+    features : float32 tensor, shape (N, d)
+    labels, ids : int64 tensors, shape (N,)
+        Ids in increasing order.
+    """
+
+    source = "features"
+
+    def __init__(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        ids: Tensor,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.features, self.labels, self.ids = features, labels, ids
+        self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
+
+    @property
+    def steps(self) -> int:
+        return steps_per_epoch(len(self.ids), self.batch_size)
+
+    @property
+    def examples(self) -> int:
+        return len(self.ids)
+
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
+        order = permutation(self.seed, epoch, self.ids.numpy())
+        for step in range(first, self.steps):
+            ids = cut(order, step, self.batch_size)
+            mine = ids[self.rank :: self.world]
+            weight, mine = (1.0, mine) if len(mine) else (0.0, ids[:1])
+            rows = torch.from_numpy(np.searchsorted(self.ids.numpy(), mine))
+            yield Batch(self.features[rows], self.labels[rows], self.ids[rows], epoch, len(ids), weight)
+
+
+class JointBatches:
+    """Batches of several tasks that take turns: each is of one task, and the turns are a function of (seed, epoch)."""
+
+    def __init__(self, parts: Sequence[TrainingBatches], *, seed: int) -> None:
+        self.parts, self.seed = tuple(parts), seed
+
+    @property
+    def steps(self) -> int:
+        return sum(part.steps for part in self.parts)
+
+    @property
+    def examples(self) -> int:
+        return sum(part.examples for part in self.parts)
+
+    @property
+    def source(self) -> str:
+        return self.parts[0].source
+
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
+        owners = np.repeat(np.arange(len(self.parts)), [part.steps for part in self.parts])
+        turns = owners[permutation(self.seed, epoch, np.arange(self.steps), stream="turns")]
+        begun = [int((turns[:first] == row).sum()) for row in range(len(self.parts))]
+        streams = [part.epoch(epoch, first=done) for part, done in zip(self.parts, begun, strict=True)]
+        for row in turns[first:]:
+            yield replace(next(streams[row]), part=int(row))
 
 
 @dataclass(frozen=True)
@@ -198,25 +352,30 @@ class Chunk:
     ids: Tensor
 
 
-def evaluation_chunks(view: View, *, chunk_size: int = 512, workers: int = 2) -> Iterator[Chunk]:
-    """Yield every example once, in id order, unpadded, with the shift applied and before any model's resizing."""
+def evaluation_chunks(
+    view: View, *, chunk_size: int = 512, workers: int = 2, rank: int = 0, world: int = 1
+) -> Iterator[Chunk]:
+    """Yield every example once, in id order, unpadded, with the shift applied and before any model's resizing.
+
+    Of several processes, this one gets every `world`-th chunk, from chunk `rank` on.
+    """
     reader = PlainReader(view.index)
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="shiftline-read") as pool:
-        for start in range(0, len(view), chunk_size):
+        for start in range(rank * chunk_size, len(view), world * chunk_size):
             ids = view.ids[start : start + chunk_size]
             parts = np.array_split(ids, max(1, workers))
             images = [image for part in pool.map(reader.images, parts) for image in part]
-            labels, example_ids = torch.from_numpy(view.index.labels[ids]), torch.from_numpy(ids)
+            seen, example_ids = torch.from_numpy(view.index.labels[ids]), torch.from_numpy(ids)
             runs, first = [], 0
             for run in _runs_of_equal_size(images):
                 last = first + len(run)
                 runs.append(
                     apply_transforms(
-                        view.transforms, _channels_first(np.stack(run)), labels[first:last], example_ids[first:last]
+                        view.transforms, _channels_first(np.stack(run)), seen[first:last], example_ids[first:last]
                     )
                 )
                 first = last
-            yield Chunk(runs, labels, example_ids)
+            yield Chunk(runs, torch.from_numpy(view.labels_of(ids)), example_ids)
 
 
 def _runs_of_equal_size(images: list[np.ndarray]) -> Iterator[list[np.ndarray]]:

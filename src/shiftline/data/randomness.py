@@ -75,7 +75,7 @@ def normal(stream: str, seed: int, ids: Tensor, *, epoch: int = 0, draws: int = 
     return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :draws].float()
 
 
-def permutation(seed: int, epoch: int, ids: np.ndarray) -> np.ndarray:
+def permutation(seed: int, epoch: int, ids: np.ndarray, *, stream: str = "order") -> np.ndarray:
     """Return the ids in the random order of an epoch, the same on every machine."""
-    keys = bits("order", seed, torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int64)), epoch=epoch)[:, 0].numpy()
+    keys = bits(stream, seed, torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int64)), epoch=epoch)[:, 0].numpy()
     return ids[np.argsort(keys, kind="stable")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,7 +10,16 @@ import torch
 from shiftline.data import beton
 from shiftline.data.randomness import uniform
 from shiftline.data.sidecar import DataFolder
-from shiftline.declare.distributions import ClassRates, Distribution, Fraction, Indices, Shifted, Split
+from shiftline.declare.distributions import (
+    ClassRates,
+    Distribution,
+    FewShot,
+    Fraction,
+    Indices,
+    LabelNoise,
+    Shifted,
+    Split,
+)
 from shiftline.declare.transforms import Transform
 from shiftline.errors import DataError
 
@@ -24,11 +33,14 @@ class View:
     index : beton.Index
         Of the source's file.
     ids : ndarray of int64, shape (N,)
-        In increasing order.
+        In increasing order. Where examples are drawn anew in every epoch: those of all epochs, see `ids_in`.
     labels : ndarray of int64, shape (N,)
+        What training and scoring see; `index.labels` are those that the data were written with.
     transforms : tuple of Transform
         To be applied in order, on canonical pixels.
     classes : tuple of str
+    fresh : ClassRates or None
+        The selection that is drawn anew in every epoch.
     """
 
     index: beton.Index
@@ -36,9 +48,21 @@ class View:
     labels: np.ndarray
     transforms: tuple[Transform, ...]
     classes: tuple[str, ...]
+    fresh: ClassRates | None = None
 
     def __len__(self) -> int:
-        return len(self.ids)
+        """Number of examples (of one epoch)."""
+        return len(self.ids) if self.fresh is None else len(self.ids_in(0))
+
+    def ids_in(self, epoch: int) -> np.ndarray:
+        """Return the ids of an epoch: always the same ones, unless they are drawn anew."""
+        if self.fresh is None:
+            return self.ids
+        return select_class_rates(self.ids, self.labels, self.fresh.rates, self.fresh.seed, epoch=epoch)
+
+    def labels_of(self, ids: np.ndarray) -> np.ndarray:
+        """Return the labels of some of the examples."""
+        return self.labels[np.searchsorted(self.ids, ids)]
 
 
 def open_view(distribution: Distribution, folder: DataFolder, *, fingerprint: str | None = None) -> View:
@@ -58,32 +82,46 @@ def open_view(distribution: Distribution, folder: DataFolder, *, fingerprint: st
     index = beton.read_index(sidecar.beton)
     if len(index) != sidecar.record.count:
         raise DataError(f"{sidecar.beton} holds {len(index)} examples, its description says {sidecar.record.count}.")
-    ids, transforms = _select(distribution, np.arange(len(index)), index.labels)
-    if not len(ids):
+    whole = View(index, np.arange(len(index)), index.labels, (), sidecar.record.classes)
+    view = _select(distribution, whole)
+    if not len(view):
         raise DataError(f"{distribution} is empty: no example of {distribution.source} is left. Keep more of them.")
-    return View(index, ids, index.labels[ids], transforms, sidecar.record.classes)
+    return view
 
 
-def _select(
-    distribution: Distribution, ids: np.ndarray, labels: np.ndarray
-) -> tuple[np.ndarray, tuple[Transform, ...]]:
+def select_some(view: View, most: int) -> View:
+    """Keep at most so many random examples of a view."""
+    kept = np.sort(view.ids[_ranked("some", view.ids, 0)[:most]])
+    return replace(view, ids=kept, labels=view.labels_of(kept))
+
+
+def _select(distribution: Distribution, whole: View) -> View:
     if isinstance(distribution, Split):
-        return ids, ()
-    ids, transforms = _select(distribution.of, ids, labels)  # type: ignore[attr-defined]
+        return whole
+    view = _select(distribution.of, whole)  # type: ignore[attr-defined]
+    ids, labels = view.ids, view.labels
     if isinstance(distribution, Shifted):
-        return ids, (*transforms, distribution.transform)
+        return replace(view, transforms=(*view.transforms, distribution.transform))
+    if isinstance(distribution, LabelNoise):
+        return replace(view, labels=noisy_labels(ids, labels, distribution.share, distribution.seed, len(view.classes)))
+    if isinstance(distribution, ClassRates) and distribution.fresh:
+        return replace(view, fresh=distribution)
     if isinstance(distribution, Fraction):
-        return select_fraction(ids, distribution.share, distribution.seed), transforms
-    if isinstance(distribution, Indices):
-        return ids[np.isin(ids, distribution.ids)], transforms
-    if isinstance(distribution, ClassRates):
-        return select_class_rates(ids, labels[ids], distribution.rates, distribution.seed), transforms
-    raise DataError(f"{type(distribution).__name__} is no distribution that can be opened.")
+        kept = select_fraction(ids, distribution.share, distribution.seed)
+    elif isinstance(distribution, Indices):
+        kept = ids[np.isin(ids, distribution.ids)]
+    elif isinstance(distribution, ClassRates):
+        kept = select_class_rates(ids, labels, distribution.rates, distribution.seed)
+    elif isinstance(distribution, FewShot):
+        kept = select_few_shot(ids, labels, distribution.per_class, distribution.seed, view.classes)
+    else:
+        raise DataError(f"{type(distribution).__name__} is no distribution that can be opened.")
+    return replace(view, ids=kept, labels=view.labels_of(kept))
 
 
-def _ranked(stream: str, ids: np.ndarray, seed: int) -> np.ndarray:
-    """Positions of ids in a fixed random order, a function of the stream, the seed and the ids."""
-    return np.argsort(uniform(stream, seed, torch.from_numpy(ids))[:, 0].numpy(), kind="stable")
+def _ranked(stream: str, ids: np.ndarray, seed: int, *, epoch: int = 0) -> np.ndarray:
+    """Positions of ids in a fixed random order, a function of the stream, the seed, the epoch and the ids."""
+    return np.argsort(uniform(stream, seed, torch.from_numpy(ids), epoch=epoch)[:, 0].numpy(), kind="stable")
 
 
 def select_fraction(ids: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -91,7 +129,38 @@ def select_fraction(ids: np.ndarray, share: float, seed: int) -> np.ndarray:
     return np.sort(ids[_ranked("fraction", ids, seed)[: round(share * len(ids))]])
 
 
-def select_class_rates(ids: np.ndarray, labels: np.ndarray, rates: tuple[float, ...], seed: int) -> np.ndarray:
+def select_few_shot(
+    ids: np.ndarray, labels: np.ndarray, per_class: int, seed: int, classes: tuple[str, ...]
+) -> np.ndarray:
+    """Keep `per_class` random ids of each class, in increasing order.
+
+    Raises
+    ------
+    DataError
+        A class has fewer.
+    """
+    order = _ranked("few-shot", ids, seed)
+    kept = []
+    for label, name in enumerate(classes):
+        found = ids[order[labels[order] == label][:per_class]]
+        if len(found) < per_class:
+            raise DataError(f"few_shot({per_class}): {name!r} has {len(found)} examples. Keep fewer per class.")
+        kept.append(found)
+    return np.sort(np.concatenate(kept))
+
+
+def noisy_labels(ids: np.ndarray, labels: np.ndarray, share: float, seed: int, classes: int) -> np.ndarray:
+    """Return labels of which ``round(share * N)`` are wrong, each drawn uniformly from the other classes."""
+    wrong = _ranked("label-noise", ids, seed)[: round(share * len(ids))]
+    step = 1 + np.floor(uniform("wrong-label", seed, torch.from_numpy(ids))[:, 0].numpy() * (classes - 1)).astype(int)
+    noisy = labels.copy()
+    noisy[wrong] = (labels[wrong] + step[wrong]) % classes
+    return noisy
+
+
+def select_class_rates(
+    ids: np.ndarray, labels: np.ndarray, rates: tuple[float, ...], seed: int, *, epoch: int = 0
+) -> np.ndarray:
     """Keep random ids so that class c has the share rates[c] / sum(rates), as many as the scarcest class allows.
 
     Class counts are ``floor(scale * rates[c])`` with the largest scale at which every class has enough examples.
@@ -103,6 +172,6 @@ def select_class_rates(ids: np.ndarray, labels: np.ndarray, rates: tuple[float, 
         scale = (counts[asked] / weights[asked]).min()
     # A count that is a whole number in exact arithmetic must not be cut by a rounding error.
     wanted = np.floor(scale * weights + 1e-9).astype(int)
-    order = _ranked("class-rates", ids, seed)
+    order = _ranked("class-rates", ids, seed, epoch=epoch)
     kept = [ids[order[labels[order] == c][:n]] for c, n in enumerate(wanted)]
     return np.sort(np.concatenate(kept))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 from shiftline.errors import DeclarationError
 from shiftline.identity import Declaration
@@ -63,6 +64,34 @@ class GlyphClip(Leaf):
         return "glyph-clip"
 
 
+class Architecture(Leaf):
+    """Base of users' own architectures.
+
+    A subclass sets a `tag`, a `revision`, fields, `size` (and `mean`, `std`, `crop`, `interpolation` where they differ), and::
+
+        def build(self): ...
+
+    which returns a `torch.nn.Module` that maps float images (B, 3, size, size) to features (B, d) and has the attribute
+    `num_features` (d). shiftline adds the head.
+    """
+
+    size: ClassVar[int] = 224
+    mean: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
+    std: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
+    crop: ClassVar[float] = 1.0
+    interpolation: ClassVar[str] = "bicubic"
+
+    def validate(self) -> None:
+        if not callable(getattr(self, "build", None)):
+            raise DeclarationError(
+                f"the architecture {type(self).__name__} has no build method: write def build(self) and return a module with "
+                "the attribute num_features."
+            )
+
+    def __str__(self) -> str:
+        return type(self).tag
+
+
 class LocalWeights(Leaf):
     """Pre-trained weights in a local file: safetensors, or a state dict that loads with ``weights_only=True``.
 
@@ -74,7 +103,7 @@ class LocalWeights(Leaf):
     path: str = dataclasses.field(metadata={"speed_only": True})
 
     def validate(self) -> None:
-        if not isinstance(self.architecture, (Timm, OpenClip, GlyphNet, GlyphClip)):
+        if not isinstance(self.architecture, (Timm, OpenClip, GlyphNet, GlyphClip, Architecture)):
             raise DeclarationError(
                 f"LocalWeights.architecture is a {type(self.architecture).__name__}: expected timm(...), "
                 "open_clip(...), glyph_net(...) or glyph_clip()."

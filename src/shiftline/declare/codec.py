@@ -6,7 +6,16 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from shiftline.declare import architectures, distributions, optimisers, recipes, transforms
+from shiftline.declare import (
+    architectures,
+    distributions,
+    optimisers,
+    output_space,
+    recipes,
+    sweeps,
+    transforms,
+    weight_space,
+)
 from shiftline.errors import DeclarationError
 from shiftline.identity import Declaration, canonical
 
@@ -14,7 +23,9 @@ from shiftline.identity import Declaration, canonical
 def built_in_types() -> dict[str, type[Declaration]]:
     """Return the classes of shiftline by tag."""
     types: dict[str, type[Declaration]] = {}
-    for module in (architectures, distributions, optimisers, recipes, transforms):
+    for module in (
+        architectures, distributions, optimisers, output_space, recipes, sweeps, transforms, weight_space
+    ):  # fmt: skip
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Declaration) and value.tag:
                 types[value.tag] = value

@@ -25,9 +25,20 @@ class Distribution(Declaration):
         """Keep the examples with these ids, in id order."""
         return Indices(self, tuple(int(i) for i in ids))
 
-    def class_rates(self, rates: Sequence[float], *, seed: int = 0) -> Distribution:
-        """Keep a random subset in which class c has the share rates[c] / sum(rates) (label shift)."""
-        return ClassRates(self, tuple(rates), seed)
+    def class_rates(self, rates: Sequence[float], *, seed: int = 0, fresh: bool = False) -> Distribution:
+        """Keep a random subset in which class c has the share rates[c] / sum(rates) (label shift).
+
+        With `fresh`, training draws another subset in every epoch.
+        """
+        return ClassRates(self, tuple(rates), seed, fresh)
+
+    def few_shot(self, per_class: int, *, seed: int = 0) -> Distribution:
+        """Keep `per_class` random examples of each class; smaller numbers of one seed are nested in larger ones."""
+        return FewShot(self, per_class, seed)
+
+    def label_noise(self, share: float, *, seed: int = 0) -> Distribution:
+        """Give a random share of the examples a wrong label, drawn uniformly from the other classes."""
+        return LabelNoise(self, share, seed)
 
     def shifted(self, *transforms: Transform) -> Distribution:
         """Apply transforms, the first one first."""
@@ -40,6 +51,11 @@ class Distribution(Declaration):
     def source(self) -> Split:
         """The split of a dataset that the examples come from."""
         raise DeclarationError(f"{type(self).__name__} has no source: declare it over a split of a dataset.")
+
+    @property
+    def is_fresh(self) -> bool:
+        """Its examples are drawn anew in every epoch of a training."""
+        return False
 
 
 class Split(Distribution):
@@ -72,11 +88,20 @@ class _Derived(Distribution):
     def source(self) -> Split:
         return self.of.source
 
+    @property
+    def is_fresh(self) -> bool:
+        return self.of.is_fresh
+
     def validate(self) -> None:
         if not isinstance(self.of, Distribution):
             raise DeclarationError(
                 f"{type(self).__name__} needs a distribution, got {type(self.of).__name__}. "
                 'Start from a split: Split("digits", "test").shifted(...)'
+            )
+        if self.of.is_fresh and not isinstance(self, (Shifted, LabelNoise)):
+            raise DeclarationError(
+                f"{type(self).__name__} of {self.of}, which is drawn anew in every epoch: select first, and put fresh=True on the "
+                "last selection."
             )
 
 
@@ -120,6 +145,11 @@ class ClassRates(_Derived):
     tag = "class-rates"
     rates: tuple[float, ...]
     seed: int = 0
+    fresh: bool = False
+
+    @property
+    def is_fresh(self) -> bool:
+        return self.fresh or self.of.is_fresh
 
     def validate(self) -> None:
         super().validate()
@@ -129,7 +159,39 @@ class ClassRates(_Derived):
         object.__setattr__(self, "rates", rates)
 
     def __str__(self) -> str:
-        return f"{self.of} with class rates"
+        return f"{self.of} with {'fresh ' if self.fresh else ''}class rates"
+
+
+class FewShot(_Derived):
+    """The same number of random examples of each class."""
+
+    tag = "few-shot"
+    per_class: int
+    seed: int = 0
+
+    def validate(self) -> None:
+        super().validate()
+        if self.per_class < 1:
+            raise DeclarationError(f"few_shot({self.per_class}): expected 1 or more examples per class.")
+
+    def __str__(self) -> str:
+        return f"{self.of} {self.per_class}-shot"
+
+
+class LabelNoise(_Derived):
+    """The same examples, a share of them under a wrong label. Shifts that look at labels keep seeing the right one."""
+
+    tag = "label-noise"
+    share: float
+    seed: int = 0
+
+    def validate(self) -> None:
+        super().validate()
+        if not 0 <= self.share <= 1:
+            raise DeclarationError(f"label_noise({self.share}): expected a share from 0 to 1.")
+
+    def __str__(self) -> str:
+        return f"{self.of} {self.share:.3g} label noise"
 
 
 class Shifted(_Derived):

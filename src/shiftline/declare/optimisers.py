@@ -49,11 +49,14 @@ class AdamW(Optimizer):
 
 
 class Schedule(Declaration):
-    """Base of the schedules: a factor on the learning rate, after `warmup` epochs of linear growth from 0."""
+    """Base of the schedules: a factor on the learning rate, after `warmup` epochs (or `warmup_steps`) of linear growth from 0."""
 
     def validate(self) -> None:
-        if not getattr(self, "warmup", 0.0) >= 0:
-            raise DeclarationError(f"{type(self).__name__}.warmup is negative: expected epochs, 0 or more.")
+        name, warmup, steps = type(self).__name__, getattr(self, "warmup", 0.0), getattr(self, "warmup_steps", None)
+        if not warmup >= 0 or (steps is not None and not steps >= 0):
+            raise DeclarationError(f"{name}.warmup is negative: expected epochs or steps, 0 or more.")
+        if warmup and steps is not None:
+            raise DeclarationError(f"{name}(warmup={warmup:g}, warmup_steps={steps}): give epochs or steps, not both.")
 
 
 class Constant(Schedule):
@@ -61,6 +64,7 @@ class Constant(Schedule):
 
     tag = "constant"
     warmup: float = 0.0
+    warmup_steps: int | None = None
 
 
 class Cosine(Schedule):
@@ -68,24 +72,31 @@ class Cosine(Schedule):
 
     tag = "cosine"
     warmup: float = 0.0
+    warmup_steps: int | None = None
 
 
 class Triangle(Schedule):
-    """Linear growth during `warmup` epochs, then linear decay to 0."""
+    """Linear growth during the warm-up, then linear decay to 0."""
 
     tag = "triangle"
     warmup: float = 0.0
+    warmup_steps: int | None = None
 
 
 class Step(Schedule):
-    """Multiplied by `factor` every `every` epochs."""
+    """Multiplied by `factor` every `every` epochs (or `every_steps` steps), counted from the end of the warm-up."""
 
     tag = "step"
-    every: float
+    every: float | None = None
     factor: float = 0.1
     warmup: float = 0.0
+    warmup_steps: int | None = None
+    every_steps: int | None = None
 
     def validate(self) -> None:
         super().validate()
-        if not self.every > 0 or not self.factor > 0:
-            raise DeclarationError(f"Step(every={self.every}, factor={self.factor}): expected positive numbers.")
+        if (self.every is None) == (self.every_steps is None):
+            raise DeclarationError("Step needs every=EPOCHS or every_steps=STEPS, one of the two.")
+        period = self.every if self.every is not None else self.every_steps
+        if not period > 0 or not self.factor > 0:  # type: ignore[operator]
+            raise DeclarationError(f"Step(every={period}, factor={self.factor}): expected positive numbers.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shiftline.declare.distributions import Distribution, Reference
-from shiftline.declare.recipes import Best, Checkpoint, Interpolate, Model, Replicate
+from shiftline.declare.expressions import Model
 from shiftline.errors import DeclarationError
 
 
@@ -129,21 +129,8 @@ def _labels(group: str, members: list[Model]) -> list[str]:
     """Name the members of a group by what tells them apart: alpha, epoch, seed, or their number."""
     if len(members) == 1:
         return [group]
-    for attribute, form in (("alpha", "{:g}"), ("epoch", "{}"), ("seed", "{}")):
-        values = [member_attributes(member).get(attribute) for member in members]
+    for attribute, form in (("alpha", "{:g}"), ("epoch", "{}"), ("step", "{}"), ("seed", "{}")):
+        values = [member.attributes().get(attribute) for member in members]
         if None not in values and len(set(values)) == len(values):
             return [f"{group} {attribute}={form.format(value)}" for value in values]
     return [f"{group} {number}" for number in range(1, len(members) + 1)]
-
-
-def member_attributes(model: Model) -> dict[str, Any]:
-    """Return the seed, epoch and alpha of an expression, where it has them (the columns of a results table)."""
-    if isinstance(model, Interpolate):
-        return {"alpha": model.alpha, "seed": member_attributes(model.end).get("seed")}
-    if isinstance(model, Checkpoint):
-        return {"epoch": model.epoch, "seed": model.run.seed}
-    if isinstance(model, Best):
-        return {}
-    if isinstance(model, Replicate):
-        return {"seed": model.seed}
-    return {"seed": getattr(model, "seed", None), "epoch": getattr(model, "epochs", None)}

@@ -111,7 +111,23 @@ class Tint(Transform):
 
 
 class Augmentation(Declaration):
-    """A random change of training images, drawn per (seed, epoch, example id)."""
+    """A random change of training images, drawn per (seed, epoch, example id).
+
+    A user's own augmentation is a subclass with a `tag`, a `revision`, fields, and::
+
+        def apply(self, images, ids, *, seed, epoch): ...
+
+    which receives uint8 images of shape (B, 3, H, W) and int64 example ids (B,) and returns images of the same shape and
+    dtype, a function of (seed, epoch, id) alone: draw with `shiftline.data.randomness.uniform("my-augmentation", seed, ids,
+    epoch=epoch, draws=...)`.
+    """
+
+    def validate(self) -> None:
+        own = not type(self).__module__.startswith("shiftline.")
+        _require(
+            not own or callable(getattr(self, "apply", None)),
+            f"the augmentation {type(self).__name__} has no apply method: write def apply(self, images, ids, *, seed, epoch).",
+        )
 
 
 class HorizontalFlip(Augmentation):
@@ -149,3 +165,63 @@ class RandomResizedCrop(Augmentation):
         _require(0 < low <= high <= 1, f"RandomResizedCrop.scale is {self.scale}: expected 0 < low <= high <= 1.")
         low, high = self.ratio
         _require(0 < low <= high, f"RandomResizedCrop.ratio is {self.ratio}: expected 0 < low <= high.")
+
+
+class Cutout(Augmentation):
+    """Paint a square of `pixels` grey (127), its centre anywhere in the image (DeVries & Taylor 2017)."""
+
+    tag = "cutout"
+    pixels: int
+
+    def validate(self) -> None:
+        _require(self.pixels >= 1, f"Cutout.pixels is {self.pixels}: expected 1 or more.")
+
+
+class ColourJitter(Augmentation):
+    """Brightness, contrast, saturation (factors within 1 +- the value) and hue (turns within +- the value), in this order."""
+
+    tag = "colour-jitter"
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+    def validate(self) -> None:
+        for name in ("brightness", "contrast", "saturation"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"ColourJitter.{name} is {value}: expected 0 to 1.")
+        _require(0 <= self.hue <= 0.5, f"ColourJitter.hue is {self.hue}: expected 0 to 0.5 turns.")
+
+
+class RandAugment(Augmentation):
+    """`operations` random operations of strength `magnitude`, 0 to 30 (Cubuk et al. 2020; torchvision's ranges)."""
+
+    tag = "rand-augment"
+    operations: int = 2
+    magnitude: int = 9
+
+    def validate(self) -> None:
+        _require(self.operations >= 1, f"RandAugment.operations is {self.operations}: expected 1 or more.")
+        _require(0 <= self.magnitude <= 30, f"RandAugment.magnitude is {self.magnitude}: expected 0 to 30.")
+
+
+class Mix(Declaration):
+    """Base of what mixes pairs of a training batch; the first one's share is drawn by (seed, epoch, id) from Beta(alpha, alpha)."""
+
+    def validate(self) -> None:
+        alpha = getattr(self, "alpha", 1.0)
+        _require(alpha > 0, f"{type(self).__name__}.alpha is {alpha}: expected a positive number.")
+
+
+class Mixup(Mix):
+    """A weighted mean of two images, and of the losses of their labels (Zhang et al. 2018)."""
+
+    tag = "mixup"
+    alpha: float = 0.2
+
+
+class CutMix(Mix):
+    """A box of one image pasted into another; the losses of the labels are weighted by area (Yun et al. 2019)."""
+
+    tag = "cutmix"
+    alpha: float = 1.0

@@ -7,18 +7,10 @@ import os
 from shiftline.declare.architectures import glyph_clip, glyph_net
 from shiftline.declare.distributions import handwritten_digits, typed_digits
 from shiftline.declare.optimisers import AdamW, Cosine
-from shiftline.declare.recipes import (
-    PROMPTS,
-    FineTune,
-    FromScratch,
-    LinearProbe,
-    ZeroShot,
-    best,
-    grid,
-    interpolations,
-    replicates,
-)
+from shiftline.declare.recipes import PROMPTS, FineTune, FromScratch, LinearProbe, ZeroShot
+from shiftline.declare.sweeps import best, grid, replicates
 from shiftline.declare.transforms import Blur, Contrast, Invert, Noise, Recolour, Rotate, Tint, VerticalFlip
+from shiftline.declare.weight_space import interpolations
 from shiftline.manager import ExperimentManager
 
 # Shares of the 900 training images, from 20 images to all: they spread the baselines along the line.

@@ -9,6 +9,7 @@ from typing import Protocol
 from shiftline.data.sidecar import DataFolder
 from shiftline.declare.architectures import Leaf
 from shiftline.errors import ShiftlineError
+from shiftline.jobs.ranks import ALONE, Ranks
 from shiftline.models.bank import ModelBank
 from shiftline.plan.jobs import Plan
 from shiftline.plan.records import LeafRecord
@@ -51,13 +52,19 @@ class Context:
     bank : ModelBank
         Weights of finished jobs, kept in memory between jobs.
     device : str
-        "cpu" or "cuda".
+        "cpu", "cuda" or "cuda:N".
     workers : int
         Threads that read and decode.
     stop_requested : callable
         True when the job should save its state and end.
     save_seconds : float
         How often a training saves its state.
+    ranks : Ranks
+        Who this process is among those that work together.
+    compiled : bool
+        Compile networks with torch.compile before they are trained.
+    tensorboard : bool
+        Write training logs for TensorBoard too.
     """
 
     plan: Plan
@@ -71,3 +78,6 @@ class Context:
     progress: Progress = field(default_factory=NoProgress)
     stop_requested: Callable[[], bool] = lambda: False
     save_seconds: float = 30.0
+    ranks: Ranks = ALONE
+    compiled: bool = False
+    tensorboard: bool = False

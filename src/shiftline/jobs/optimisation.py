@@ -39,13 +39,15 @@ def build_optimizer(parameters: Iterable[nn.Parameter], optimizer: Optimizer, *,
     raise TrainingError(f"{type(optimizer).__name__} is unknown: expected SGD, Adam or AdamW.")
 
 
-def learning_rate_factor(schedule: Schedule, *, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """Return what the learning rate is multiplied by at a step (counted from 0 over the whole training).
+def learning_rate_factor(schedule: Schedule, *, step: int, total: int, steps_per_epoch: int) -> float:
+    """Return what the learning rate is multiplied by at a step (counted from 0 over the whole training of `total` steps).
 
     Warm-up grows linearly and reaches 1 with its last step; what follows decays over the steps that remain.
     """
-    total = steps_per_epoch * epochs
-    warmup = min(round(schedule.warmup * steps_per_epoch), total)  # type: ignore[attr-defined]
+    warmup = schedule.warmup_steps  # type: ignore[attr-defined]
+    if warmup is None:
+        warmup = round(schedule.warmup * steps_per_epoch)  # type: ignore[attr-defined]
+    warmup = min(warmup, total)
     if step < warmup:
         return (step + 1) / warmup
     progress = (step - warmup) / max(1, total - warmup)
@@ -56,5 +58,7 @@ def learning_rate_factor(schedule: Schedule, *, step: int, steps_per_epoch: int,
     if isinstance(schedule, Triangle):
         return 1 - progress
     if isinstance(schedule, Step):
-        return schedule.factor ** math.floor((step - warmup) / (schedule.every * steps_per_epoch))
+        every = schedule.every_steps if schedule.every is None else schedule.every * steps_per_epoch
+        assert every is not None
+        return schedule.factor ** math.floor((step - warmup) / every)
     raise TrainingError(f"{type(schedule).__name__} is unknown: expected Constant, Cosine, Triangle or Step.")

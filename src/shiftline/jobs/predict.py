@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,7 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from shiftline.data.loader import Chunk, evaluation_chunks
-from shiftline.data.views import open_view
+from shiftline.data.views import View, open_view
+from shiftline.declare.expressions import Model
+from shiftline.declare.output_space import FlipTTA
 from shiftline.errors import StoreError
 from shiftline.jobs.context import Context, Interrupted
 from shiftline.models.preprocessing import normalise, resize_and_crop
@@ -29,54 +33,89 @@ def predict_group(jobs: Sequence[Job], context: Context) -> None:
     distribution = jobs[0].distribution
     assert distribution is not None
     assert all(job.distribution == distribution for job in jobs)
-    view = open_view(distribution, context.data, fingerprint=jobs[0].fingerprint)
+    view = open_view(distribution, context.data, fingerprint=jobs[0].fingerprint(distribution))
     jobs = _by_encoder(jobs, context)
     context.progress.begin(f"{len(jobs)} models on {distribution}", len(jobs) * len(view))
-    logits: dict[str, list[Tensor]] = {job.key: [] for job in jobs}
-    labels, ids = [], []
-    for chunk in evaluation_chunks(view, chunk_size=CHUNK, workers=context.workers):
-        labels.append(chunk.labels)
-        ids.append(chunk.ids)
+    shares = context.ranks.gather(lambda: _predict_share(jobs, view, context))
+    if not context.ranks.first:
+        return
+    # Chunks of all processes, in the order of the ids.
+    chunks = sorted((chunk for share in shares for chunk in share), key=lambda chunk: int(chunk.ids[0]))
+    shared = {"labels": torch.cat([c.labels for c in chunks]), "ids": torch.cat([c.ids for c in chunks])}
+    for job in jobs:
+        with context.store.publish(job.key, job.kind, job.document) as draft:
+            logits = torch.cat([chunk.logits[job.key] for chunk in chunks])
+            save_file({"logits": logits, **shared}, draft.folder / LOGITS)
+            draft.summary.update(n=len(view), classes=len(view.classes))
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """The logits of a chunk by the key of the job, with its labels and ids."""
+
+    logits: dict[str, Tensor]
+    labels: Tensor
+    ids: Tensor
+
+
+def _predict_share(jobs: Sequence[Job], view: View, context: Context) -> list[_Predicted]:
+    """Predict this process's chunks."""
+    ranks = context.ranks
+    # Several processes take smaller chunks, of whole inference batches: logits do not depend on who computes them.
+    share = math.ceil(len(view) / ranks.world / INFERENCE_BATCH) * INFERENCE_BATCH
+    done = []
+    for chunk in evaluation_chunks(
+        view, chunk_size=min(CHUNK, share), workers=context.workers, rank=ranks.rank, world=ranks.world
+    ):
+        logits = {}
         for job, outputs in _predict_chunk(jobs, chunk, context):
             if context.stop_requested():
                 raise Interrupted(f"{job.label}: stopped; predictions are made anew by the next run.")
-            logits[job.key].append(outputs)
+            logits[job.key] = outputs
             context.progress.advance(len(chunk.ids))
-    tensors = {"labels": torch.cat(labels), "ids": torch.cat(ids)}
-    for job in jobs:
-        with context.store.publish(job.key, job.kind, job.document) as draft:
-            save_file({"logits": torch.cat(logits[job.key]), **tensors}, draft.folder / LOGITS)
-            draft.summary.update(n=len(view), classes=len(view.classes))
+        done.append(_Predicted(logits, chunk.labels, chunk.ids))
+    return done
 
 
 def _by_encoder(jobs: Sequence[Job], context: Context) -> list[Job]:
     """Put models with one encoder next to each other: their features are computed once."""
     order: dict[object, list[Job]] = {}
     for job in jobs:
-        assert job.model is not None
-        order.setdefault(context.bank.encoder_identity(job.model, context.plan.artifacts), []).append(job)
+        order.setdefault(context.bank.encoder_identity(_network(job)[0], context.plan.artifacts), []).append(job)
     return [job for group in order.values() for job in group]
+
+
+def _network(job: Job) -> tuple[Model, bool]:
+    """Return the model whose network a prediction runs, and whether mirror images are averaged in."""
+    assert job.model is not None
+    return (job.model.of, True) if isinstance(job.model, FlipTTA) else (job.model, False)
 
 
 @torch.no_grad()
 def _predict_chunk(jobs: Sequence[Job], chunk: Chunk, context: Context) -> Iterator[tuple[Job, Tensor]]:
     prepared: dict[str, list[Tensor]] = {}
     encoder: object = None
-    features: list[Tensor] = []
+    features: dict[bool, list[Tensor]] = {}
     for job in jobs:
-        assert job.model is not None
-        spec = context.bank.spec(job.model, context.plan.artifacts)
-        module = context.bank.module(job.model, context.plan.artifacts)
-        identity = (context.bank.encoder_identity(job.model, context.plan.artifacts), spec.normalise)
+        model, flipped = _network(job)
+        spec = context.bank.spec(model, context.plan.artifacts)
+        module = context.bank.module(model, context.plan.artifacts)
+        identity = (context.bank.encoder_identity(model, context.plan.artifacts), spec.features)
+        name = str(sorted(spec.preprocessing.items()))
         if identity != encoder:
-            name = str(sorted(spec.preprocessing.items()))
             if name not in prepared:
                 # One transform's images at a time are kept: models of one study rarely need many.
                 prepared.clear()
                 prepared[name] = _batches(chunk, spec.preprocessing, context.device)
-            features = [module.features(normalise(batch, spec.preprocessing)) for batch in prepared[name]]
-            encoder = identity
-        yield job, torch.cat([module.head(batch) for batch in features]).float().cpu()
+            features, encoder = {}, identity
+        for mirrored in (False, True)[: 1 + flipped]:
+            if mirrored not in features:
+                images = (batch.flip(-1) if mirrored else batch for batch in prepared[name])
+                features[mirrored] = [module.features(normalise(batch, spec.preprocessing)) for batch in images]
+        logits = torch.cat([module.head(batch) for batch in features[False]]).float()
+        if flipped:
+            logits = (logits + torch.cat([module.head(batch) for batch in features[True]]).float()) / 2
+        yield job, logits.cpu()
 
 
 def _batches(chunk: Chunk, preprocessing: object, device: str) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Linear probes: logistic regression on features that are computed once."""
+"""Heads that are fitted on cached features: linear probes, and last-layer re-weighting (DFR)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import warnings
 import numpy as np
 import torch
 
-from shiftline.data.loader import evaluation_chunks
-from shiftline.data.views import View, open_view
-from shiftline.declare.recipes import LinearProbe
-from shiftline.errors import TrainingError
+from shiftline.data.sidecar import DataFolder
+from shiftline.data.views import open_view
+from shiftline.declare.distributions import Distribution
+from shiftline.declare.recipes import DFR, LinearProbe
+from shiftline.errors import DataError, TrainingError
 from shiftline.jobs.context import Context
+from shiftline.jobs.features import cached
 from shiftline.jobs.initial import initial_classifier
 from shiftline.models.bank import WEIGHTS
-from shiftline.models.classifier import Classifier, set_head
-from shiftline.models.preprocessing import prepare
-from shiftline.models.spec import ModelSpec, save_model
+from shiftline.models.classifier import set_head
+from shiftline.models.spec import save_model
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
 
@@ -29,35 +30,68 @@ def probe(job: Job, draft: Draft, context: Context) -> None:
     recipe = job.model
     assert isinstance(recipe, LinearProbe)
     assert job.distribution is not None
-    view = open_view(job.distribution, context.data, fingerprint=job.fingerprint)
+    found = cached(job, context)
+    assert found is not None
+    view = open_view(job.distribution, context.data, fingerprint=job.fingerprint(job.distribution))
+    weights = None
+    if isinstance(recipe, DFR):
+        groups = example_groups(job.distribution, context.data, found.ids.numpy(), found.labels.numpy(), recipe.groups)
+        weights = group_weights(groups)
+        draft.summary.update(groups=len(np.unique(groups)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        classifier, spec = initial_classifier(recipe, context, num_classes=len(view.classes))
-    classifier = classifier.to(context.device).eval()
-    features = _features(classifier, spec, view, context)
+        classifier, spec = initial_classifier(
+            recipe.init, context, num_classes=len(view.classes), features=str(recipe.features), new_head=True
+        )
     weight, bias, converged = fit_head(
-        features, view.labels, num_classes=len(view.classes), inverse_l2=recipe.inverse_l2,
-        max_iterations=recipe.max_iterations,
+        found.features.double().numpy(), found.labels.numpy(), num_classes=len(view.classes),
+        inverse_l2=recipe.inverse_l2, max_iterations=recipe.max_iterations, weights=weights,
     )  # fmt: skip
     set_head(classifier, torch.from_numpy(weight), torch.from_numpy(bias))
     save_model(draft.folder / WEIGHTS, classifier.state_dict(), spec)
     draft.summary.update(examples=len(view), converged=converged)
 
 
-@torch.no_grad()
-def _features(classifier: Classifier, spec: ModelSpec, view: View, context: Context) -> np.ndarray:
-    context.progress.begin("features", len(view))
-    rows = []
-    for chunk in evaluation_chunks(view, workers=context.workers):
-        for images in chunk.images:
-            inputs = prepare(images.to(context.device), spec.preprocessing)
-            rows.append(classifier.features(inputs).float().cpu())
-        context.progress.advance(len(chunk.ids))
-    return torch.cat(rows).double().numpy()
+def example_groups(
+    distribution: Distribution, folder: DataFolder, ids: np.ndarray, labels: np.ndarray, groups: str
+) -> np.ndarray:
+    """Return the group of each example as a number: its class, or its class and the group that the data say.
+
+    Raises
+    ------
+    DataError
+        The data were written without groups.
+    """
+    if groups == "class":
+        return labels
+    import pandas as pd
+
+    table = pd.read_parquet(folder.metadata(distribution.source), columns=["group"])
+    said = table["group"].to_numpy()[ids]
+    if pd.isna(said).any():
+        raise DataError(
+            f'{distribution.source} was written without groups: say groups="class", or write the data with a group per example '
+            "(`shiftline data write --wilds` does)."
+        )
+    pairs = np.array([f"{label} {group}" for label, group in zip(labels, said, strict=True)])
+    return np.unique(pairs, return_inverse=True)[1]
+
+
+def group_weights(groups: np.ndarray) -> np.ndarray:
+    """Return example weights under which every group counts the same: ``n / (G * n_g)``, float64, shape (N,)."""
+    _, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    weights: np.ndarray = (len(groups) / (len(counts) * counts))[place]
+    return weights
 
 
 def fit_head(
-    features: np.ndarray, labels: np.ndarray, *, num_classes: int, inverse_l2: float, max_iterations: int
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_classes: int,
+    inverse_l2: float,
+    max_iterations: int,
+    weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """Fit L2-regularised logistic regression on standardised features, and fold the scaler into the head.
 
@@ -67,6 +101,8 @@ def fit_head(
     labels : ndarray of int64, shape (N,)
     inverse_l2 : float
         scikit-learn's C.
+    weights : ndarray of float64, shape (N,), optional
+        What each example counts in the loss.
 
     Returns
     -------
@@ -93,7 +129,8 @@ def fit_head(
     scaler = StandardScaler().fit(features)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        regression = LogisticRegression(C=inverse_l2, max_iter=max_iterations).fit(scaler.transform(features), labels)
+        regression = LogisticRegression(C=inverse_l2, max_iter=max_iterations)
+        regression.fit(scaler.transform(features), labels, sample_weight=weights)
     converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
     coefficients, intercepts = regression.coef_, regression.intercept_
     if len(present) == 2:

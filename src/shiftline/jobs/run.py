@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from shiftline.jobs.batch_norm import reestimate
+from shiftline.jobs.combination import fishers_average, keep, soup
 from shiftline.jobs.context import Context
+from shiftline.jobs.ensemble import ensemble
+from shiftline.jobs.features import features
+from shiftline.jobs.fisher import fisher
+from shiftline.jobs.own import own
 from shiftline.jobs.predict import predict_group
 from shiftline.jobs.probe import probe
 from shiftline.jobs.score import score, select
@@ -16,17 +24,37 @@ from shiftline.store.artifacts import Draft
 _KINDS: dict[str, Callable[[Job, Draft, Context], None]] = {
     "train": train,
     "zero-shot": zero_shot,
+    "features": features,
     "probe": probe,
+    "dfr": probe,
+    "keep": keep,
+    "greedy-soup": soup,
+    "fisher": fisher,
+    "fisher-average": fishers_average,
+    "batch-norm": reestimate,
+    "own": own,
+    "ensemble": ensemble,
     "score": score,
     "select": select,
 }
 
 
+SHARED = ("train", "predict")
+"""Kinds of jobs that several processes work on together; the others are rank 0's."""
+
+
 def run_group(jobs: Sequence[Job], context: Context) -> None:
-    """Run jobs that are executed together, and publish each output under its own key."""
+    """Run jobs that are executed together, and publish each output under its own key.
+
+    Of several processes, rank 0 publishes: the others only do their share of the work.
+    """
     if jobs[0].kind == "predict":
         predict_group(jobs, context)
         return
     (job,) = jobs
+    if not context.ranks.first:
+        with tempfile.TemporaryDirectory() as folder:
+            _KINDS[job.kind](job, Draft(Path(folder)), context)
+        return
     with context.store.publish(job.key, job.kind, job.document) as draft:
         _KINDS[job.kind](job, draft, context)

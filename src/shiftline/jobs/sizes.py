@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from shiftline.data.sidecar import DataFolder
 from shiftline.data.views import open_view
-from shiftline.declare.recipes import FineTune, FromScratch
+from shiftline.declare.distributions import Distribution
+from shiftline.declare.recipes import Trained
 from shiftline.errors import PlanError
 from shiftline.plan.jobs import Plan
 
@@ -17,17 +18,17 @@ def check_views(plan: Plan, folder: DataFolder) -> None:
     DataError, PlanError
         One of them is empty or damaged, or has fewer examples than a batch.
     """
-    sizes: dict[object, int] = {}
+    sizes: dict[Distribution, int] = {}
     for job in plan.jobs.values():
-        if job.distribution is None or job.kind not in ("train", "probe", "predict"):
-            continue
-        if job.distribution not in sizes:
-            sizes[job.distribution] = len(open_view(job.distribution, folder))
-        model = job.model
-        if isinstance(model, (FromScratch, FineTune)) and job.kind == "train":
-            size = sizes[job.distribution]
-            if size < model.batch_size:
+        reads = [] if job.model is None else list(job.model.data(plan.study.reference).values())
+        if job.kind == "predict" and job.distribution is not None:
+            reads = [job.distribution]
+        for distribution in reads:
+            if distribution not in sizes:
+                sizes[distribution] = len(open_view(distribution, folder))
+            size = sizes[distribution]
+            if job.kind == "train" and isinstance(job.model, Trained) and size < job.model.batch_size:
                 raise PlanError(
-                    f"{job.label}: {job.distribution} has {size} examples, fewer than one batch of {model.batch_size}. "
+                    f"{job.label}: {distribution} has {size} examples, fewer than one batch of {job.model.batch_size}. "
                     f"Set batch_size to {size} or less, or keep more examples."
                 )

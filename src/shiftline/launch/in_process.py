@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,10 @@ from shiftline.store.files import DiskFullError
 
 if TYPE_CHECKING:
     from shiftline.jobs.context import Context
+    from shiftline.jobs.ranks import Ranks
 
-_MAKERS = ("train", "zero-shot", "probe")
+_AFTER_MODELS = ("predict", "ensemble", "score", "select")
+"""The order in which kinds of jobs are run, once no weights can be made."""
 _WAIT_SECONDS = 0.5
 
 
@@ -151,8 +153,10 @@ def _ready(plan: Plan, complete: set[str], outcome: Outcome) -> list[Job]:
         and not job.deferred
         and all(parent in complete for parent in job.parents)
     ]
-    for kinds in (_MAKERS, ("predict",), ("score",), ("select",)):
-        if chosen := [job for job in ready if job.kind in kinds]:
+    if makers := [job for job in ready if job.kind not in _AFTER_MODELS]:
+        return makers
+    for kind in _AFTER_MODELS:
+        if chosen := [job for job in ready if job.kind == kind]:
             return chosen
     return []
 
@@ -180,9 +184,12 @@ def _attempt(
     group: list[Job], context: Context, attempts: Attempts, outcome: Outcome, pending: list[list[Job]]
 ) -> set[str]:
     from shiftline.jobs.context import Interrupted
-    from shiftline.jobs.run import run_group
+    from shiftline.jobs.ranks import is_agreed
+    from shiftline.jobs.run import SHARED, run_group
 
     try:
+        if group[0].kind in SHARED:
+            context.ranks.broadcast([job.key for job in group])
         run_group(group, context)
     except (Interrupted, KeyboardInterrupt):
         outcome.interrupted = True
@@ -190,6 +197,8 @@ def _attempt(
     except DiskFullError:
         raise
     except Exception as error:
+        if context.ranks.world > 1 and not is_agreed(error):
+            raise  # The other processes do not know of it, and wait in the middle of the job.
         if len(group) > 1:
             # One bad model must not take the others along: they are tried one by one.
             pending[:0] = [[job] for job in group]
@@ -201,3 +210,19 @@ def _attempt(
         attempts.succeed(job.key)
     outcome.made += len(group)
     return {job.key for job in group}
+
+
+def follow(make_plan: Callable[[], Plan], make_context: Callable[[Plan], Context], ranks: Ranks) -> None:
+    """Do this process's share of what rank 0 runs, until rank 0 says that it is over."""
+    from shiftline.errors import ShiftlineError
+    from shiftline.jobs.run import run_group
+
+    context: Context | None = None
+    while (keys := ranks.broadcast(None)) is not None:
+        # The store may have made selections since: rank 0 plans from what is there now.
+        plan = make_plan() if context is None or any(key not in context.plan.jobs for key in keys) else context.plan
+        if context is None:
+            context = make_context(plan)
+        context.plan = plan
+        with suppress(ShiftlineError):  # Rank 0 meets it too, and records it.
+            run_group([plan.jobs[key] for key in keys], context)

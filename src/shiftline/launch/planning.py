@@ -11,12 +11,13 @@ from shiftline.data.prepare import split_records
 from shiftline.data.sidecar import DataFolder
 from shiftline.declare.architectures import Leaf, LocalWeights
 from shiftline.declare.codec import encode
-from shiftline.declare.recipes import FineTune, LinearProbe, ZeroShot
+from shiftline.declare.expressions import leaves_of
+from shiftline.declare.recipes import FromScratch, Stored
 from shiftline.declare.study import Study
 from shiftline.errors import DataError, StoreError
 from shiftline.identity import digest
 from shiftline.launch.extensions import check_extensions
-from shiftline.plan.checks import expressions, leaves, sources
+from shiftline.plan.checks import expressions, leaves, sources, stored
 from shiftline.plan.graph import build_plan
 from shiftline.plan.jobs import Plan
 from shiftline.plan.records import LeafRecord
@@ -51,7 +52,8 @@ def plan_study(study: Study, store: Store, *, write: bool = True) -> Plan:
         splits = split_records(folder, needed)
     except FileNotFoundError as error:
         raise DataError(f"{error.filename} is missing: write the data anew.") from error
-    records = leaf_records(study, store, leaves(study), write=write)
+    records: dict[Leaf | Stored, LeafRecord] = dict(leaf_records(study, store, leaves(study), write=write).items())
+    records.update({model: stored_record(model, store) for model in stored(study)})
     return build_plan(study, splits=splits, leaves=records, winner_of=lambda key: _winner(store, key))
 
 
@@ -61,12 +63,7 @@ def _winner(store: Store, key: str) -> int | None:
 
 def leaf_records(study: Study, store: Store, wanted: Iterable[Leaf], *, write: bool = True) -> dict[Leaf, LeafRecord]:
     """Return the records of architectures and weights, resolving each once in the life of a store."""
-    weighted = {
-        origin
-        for model in expressions(study)
-        if isinstance(model, (ZeroShot, FineTune, LinearProbe))
-        and isinstance(origin := model.model if isinstance(model, ZeroShot) else model.init, Leaf)
-    }
+    weighted = {leaf for model in expressions(study) if not isinstance(model, FromScratch) for leaf in leaves_of(model)}
     found = {}
     for leaf in wanted:
         with_weights = leaf in weighted
@@ -83,6 +80,36 @@ def leaf_records(study: Study, store: Store, wanted: Iterable[Leaf], *, write: b
             write_json(path, recorded)
         found[leaf] = LeafRecord(**recorded["record"])
     return found
+
+
+def stored_record(model: Stored, store: Store) -> LeafRecord:
+    """Return what is known of a model that a study names by its key, from the header of its file.
+
+    Raises
+    ------
+    StoreError
+        The store has no such artifact, or it holds no model (after that epoch).
+    """
+    if not store.has(model.key):
+        raise StoreError(
+            f"{model.describe()}: the store {store.root} has no artifact {model.key[:12]}. Run the study that makes it, or take a "
+            "file in: shiftline import FILE."
+        )
+    name = "model.safetensors" if model.after is None else f"{model.unit}-{model.after:04d}.safetensors"
+    spec = model_header(store.file(model.key, name))
+    return LeafRecord(
+        spec["library"], spec["architecture"], None, model.key, spec["preprocessing"], spec["features"] == "embedding",
+        spec["arguments"], features=spec["features"],
+    )  # fmt: skip
+
+
+def model_header(path: Path) -> dict[str, Any]:
+    """Read how the model of a file is built, without torch: safetensors begins with its JSON and the JSON's length."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+    spec: dict[str, Any] = json.loads(header["__metadata__"]["shiftline"])
+    return spec
 
 
 def _recorded(path: Path, leaf: Leaf) -> dict[str, Any] | None:

@@ -29,8 +29,10 @@ class Classifier(nn.Module):
         features = self.encoder(images)
         return nn.functional.normalize(features, dim=-1) if self.normalise else features
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images))
+    def forward(self, images: Tensor, head: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Return logits; with `head` (weight, bias), those of another task's head."""
+        features = self.features(images)
+        return self.head(features) if head is None else nn.functional.linear(features, *head)
 
 
 @torch.no_grad()

@@ -10,21 +10,22 @@ from torch import Tensor, nn
 
 
 @torch.no_grad()
-def zero_shot_weights(
+def zero_shot_head(
     model: Any,
     tokenizer: Callable[[Sequence[str]], Tensor],
     classes: Sequence[Sequence[str]],
     templates: Sequence[str],
-) -> Tensor:
-    """Compute the weights of a zero-shot head (Radford et al. 2021).
+) -> tuple[Tensor, Tensor]:
+    """Compute a zero-shot head (Radford et al. 2021).
 
     ``w_c = exp(logit_scale) * normalise(mean over texts of normalise(text))``, the mean running over all templates and
-    all names of class c; logits are ``w_c . normalise(image features)``.
+    all names of class c; logits are ``w_c . normalise(image features) + b``. The bias b is that of models trained with a sigmoid
+    loss (SigLIP, Zhai et al. 2023), the same for every class, and 0 for others.
 
     Parameters
     ----------
     model
-        A model with `encode_text` and `logit_scale`, as open_clip builds them.
+        A model with `encode_text`, `logit_scale` and perhaps `logit_bias`, as open_clip builds them.
     tokenizer : callable
         Maps a list of texts to an int64 tensor of shape (texts, context).
     classes : sequence of sequences of str
@@ -34,7 +35,8 @@ def zero_shot_weights(
 
     Returns
     -------
-    float32 tensor, shape (classes, embedding)
+    weight : float32 tensor, shape (classes, embedding)
+    bias : float32 tensor, shape (classes,)
     """
     device = next(model.parameters()).device
     rows = []
@@ -43,4 +45,14 @@ def zero_shot_weights(
         features = model.encode_text(tokenizer(texts).to(device)).float()
         mean = nn.functional.normalize(features, dim=-1).mean(dim=0)
         rows.append(nn.functional.normalize(mean, dim=0))
-    return torch.stack(rows) * model.logit_scale.float().exp()
+    weight = torch.stack(rows) * model.logit_scale.float().exp()
+    bias = getattr(model, "logit_bias", None)
+    return weight.cpu(), torch.full((len(rows),), 0.0 if bias is None else float(bias))
+
+
+def template_set(name: str) -> tuple[str, ...]:
+    """Return a set of templates that open_clip brings, by its name in `shiftline.declare.recipes.TEMPLATE_SETS`."""
+    from open_clip import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
+
+    sets = {"openai-imagenet": OPENAI_IMAGENET_TEMPLATES, "simple-imagenet": SIMPLE_IMAGENET_TEMPLATES}
+    return tuple(template("{}") for template in sets[name])

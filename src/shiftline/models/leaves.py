@@ -14,8 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from shiftline.declare.architectures import GlyphClip, GlyphNet, Leaf, LocalWeights, OpenClip, Timm
+from shiftline.declare.architectures import Architecture, GlyphClip, GlyphNet, Leaf, LocalWeights, OpenClip, Timm
 from shiftline.errors import ModelError
+from shiftline.identity import canonical
 from shiftline.models.glyph_clip import ASSET, build_glyph_clip, glyph_tokenizer
 from shiftline.models.spec import ModelSpec, build_encoder
 from shiftline.plan.records import LeafRecord
@@ -58,14 +59,42 @@ def resolve_leaf(leaf: Leaf, *, with_weights: bool) -> LeafRecord:
         library, name, tag, preprocessing, text = "shiftline", "glyph-clip", "typed", GLYPH_PREPROCESSING, True
     elif isinstance(architecture, GlyphNet):
         library, name, tag, preprocessing, text = "shiftline", architecture.name, None, GLYPH_PREPROCESSING, False
+    elif isinstance(architecture, Architecture):
+        library, name, tag, text = "own", f"{type(architecture).tag}@{type(architecture).revision}", None, False
+        preprocessing = {
+            "size": architecture.size, "mean": list(architecture.mean), "std": list(architecture.std),
+            "interpolation": architecture.interpolation, "crop": architecture.crop,
+        }  # fmt: skip
+        arguments = {k: v for k, v in canonical(architecture).items() if k not in ("type", "revision")}
     else:
         raise ModelError(f"{type(leaf).__name__} is no leaf that can be resolved.")
-    record = LeafRecord(library, name, tag, None, preprocessing, text, arguments)
-    if not with_weights or isinstance(leaf, GlyphNet):
+    record = LeafRecord(
+        library, name, tag, None, preprocessing, text, arguments, backbone=not text or _has_backbone(architecture)
+    )
+    if not with_weights or isinstance(leaf, (GlyphNet, Architecture)):
         return record
     state = pretrained_state(leaf)
+    _check_finite(leaf, state)
     _encoder_part(leaf, state, record)  # Weights of another architecture are found now, not in the middle of a study.
     return dataclasses.replace(record, sha256=weights_digest(state))
+
+
+def _has_backbone(architecture: Leaf) -> bool:
+    """The features before the projection can be had: a transformer's can, those of CLIP's ResNets cannot."""
+    if not isinstance(architecture, OpenClip):
+        return True
+    import open_clip
+
+    vision = open_clip.get_model_config(architecture.name)["vision_cfg"]
+    return not isinstance(vision.get("layers"), list)
+
+
+def _check_finite(leaf: Leaf, state: Mapping[str, Tensor]) -> None:
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ModelError(
+                f"{leaf}: the weights {name!r} hold NaN or infinite values: nothing can be trained from them."
+            )
 
 
 def architecture_of(leaf: Leaf) -> Leaf:
@@ -73,12 +102,10 @@ def architecture_of(leaf: Leaf) -> Leaf:
     return leaf.architecture if isinstance(leaf, LocalWeights) else leaf
 
 
-def leaf_spec(record: LeafRecord, *, num_classes: int, from_scratch: bool) -> ModelSpec:
-    """Return how a classifier on a leaf is built: CLIP's features are normalised unless it starts from scratch."""
-    return ModelSpec(
-        record.library, record.architecture, record.arguments, record.text and not from_scratch, num_classes,
-        record.preprocessing,
-    )  # fmt: skip
+def leaf_spec(record: LeafRecord, *, num_classes: int, features: str) -> ModelSpec:
+    """Return how a classifier on a leaf is built; `features` other than "plain" are those of a vision-language model."""
+    seen = features if record.text else "plain"
+    return ModelSpec(record.library, record.architecture, record.arguments, seen, num_classes, record.preprocessing)
 
 
 def _checked_state(leaf: Leaf, record: LeafRecord) -> dict[str, Tensor]:
@@ -93,20 +120,24 @@ def _checked_state(leaf: Leaf, record: LeafRecord) -> dict[str, Tensor]:
     return state
 
 
-def encoder_state(leaf: Leaf, record: LeafRecord) -> dict[str, Tensor]:
+def encoder_state(leaf: Leaf, record: LeafRecord, *, backbone: bool = False) -> dict[str, Tensor]:
     """Return the pre-trained weights of the image encoder, float32, named as `build_encoder` names them.
+
+    With `backbone`, those of the projection are left out.
 
     Raises
     ------
     ModelError
         The weights are not those of the record, or of another architecture.
     """
-    return _encoder_part(leaf, _checked_state(leaf, record), record)
+    return _encoder_part(leaf, _checked_state(leaf, record), record, backbone=backbone)
 
 
-def _encoder_part(leaf: Leaf, state: Mapping[str, Tensor], record: LeafRecord) -> dict[str, Tensor]:
+def _encoder_part(
+    leaf: Leaf, state: Mapping[str, Tensor], record: LeafRecord, *, backbone: bool = False
+) -> dict[str, Tensor]:
     with torch.random.fork_rng(devices=[]):
-        encoder, _ = build_encoder(record.library, record.architecture, record.arguments)
+        encoder, _ = build_encoder(record.library, record.architecture, record.arguments, backbone=backbone)
     wanted = encoder.state_dict()
     if record.text:
         state = {name.removeprefix("visual."): t for name, t in state.items() if name.startswith("visual.")}

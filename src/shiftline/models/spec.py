@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from shiftline.declare.architectures import Architecture
 from shiftline.errors import ModelError
 from shiftline.models.classifier import Classifier
 
@@ -27,8 +28,9 @@ class ModelSpec:
         Who builds the encoder, and under which name.
     arguments : mapping
         What a pre-training tag would have implied: ``quick_gelu`` for open_clip.
-    normalise : bool
-        Features are scaled to length one.
+    features : str
+        What the head sees: "plain" (the encoder's output), "embedding" (scaled to length one, as CLIP's is) or "backbone" (before
+        the projection of a vision-language model).
     num_classes : int
     preprocessing : mapping
         size, mean, std, interpolation, crop: see `shiftline.models.preprocessing`.
@@ -39,11 +41,15 @@ class ModelSpec:
     library: str
     architecture: str
     arguments: Mapping[str, Any]
-    normalise: bool
+    features: str
     num_classes: int
     preprocessing: Mapping[str, Any]
     classes: tuple[Any, ...] = ()
     templates: tuple[str, ...] = ()
+
+    def with_head_of(self, other: ModelSpec) -> ModelSpec:
+        """Return the specification of this encoder under another model's head."""
+        return replace(self, num_classes=other.num_classes, classes=other.classes, templates=other.templates)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -58,18 +64,30 @@ class ModelSpec:
         """The part that two models must share for their weights to be mixed."""
         return {
             "architecture": (self.library, self.architecture, json.dumps(dict(self.arguments), sort_keys=True)),
-            "features": "normalised" if self.normalise else "plain",
+            "features": self.features,
             "classes": self.num_classes,
             "preprocessing": json.dumps(dict(self.preprocessing), sort_keys=True),
         }
 
 
-def build_encoder(library: str, architecture: str, arguments: Mapping[str, Any]) -> tuple[nn.Module, int]:
+def build_encoder(
+    library: str, architecture: str, arguments: Mapping[str, Any], *, backbone: bool = False
+) -> tuple[nn.Module, int]:
     """Build an encoder with random weights.
+
+    Parameters
+    ----------
+    backbone : bool
+        Leave the projection of a vision-language model out.
 
     Returns
     -------
     encoder, num_features
+
+    Raises
+    ------
+    ModelError
+        The library or the user's class is unknown here, or the projection cannot be left out.
     """
     if library == "timm":
         import timm
@@ -82,19 +100,64 @@ def build_encoder(library: str, architecture: str, arguments: Mapping[str, Any])
         model = open_clip.create_model(
             architecture, pretrained=None, force_quick_gelu=bool(arguments.get("quick_gelu")), load_weights=False
         )
-        return model.visual, int(open_clip.get_model_config(architecture)["embed_dim"])
+        encoder, features = model.visual, int(open_clip.get_model_config(architecture)["embed_dim"])
+        return (encoder, _remove_projection(encoder, features, architecture)) if backbone else (encoder, features)
     if library == "shiftline":
         from shiftline.models.glyph_nets import glyph_net
 
         encoder = glyph_net("trunk" if architecture == "glyph-clip" else architecture)
+        if backbone:
+            features, encoder.projection = encoder.projection.in_features, nn.Identity()  # type: ignore[union-attr, assignment]
+            return encoder, int(features)  # type: ignore[call-overload]
         return encoder, int(encoder.num_features)  # type: ignore[arg-type]
-    raise ModelError(f"the library {library!r} is unknown: expected timm, open_clip or shiftline.")
+    if library == "own":
+        encoder = own_architecture(architecture, arguments).build()  # type: ignore[attr-defined]
+        return encoder, int(encoder.num_features)
+    raise ModelError(f"the library {library!r} is unknown: expected timm, open_clip, shiftline or own.")
+
+
+def _remove_projection(encoder: nn.Module, features: int, architecture: str) -> int:
+    """Take the projection of an open_clip image tower out, in place; return the width of what is left."""
+    projection = getattr(encoder, "proj", None)
+    if isinstance(projection, nn.Parameter):
+        encoder.proj = None  # type: ignore[assignment]
+        return int(projection.shape[0])
+    if hasattr(encoder, "trunk") and hasattr(encoder, "head"):
+        linear = [module for module in encoder.head.modules() if isinstance(module, nn.Linear)]  # type: ignore[union-attr]
+        encoder.head = nn.Identity()
+        return linear[0].in_features if linear else features
+    raise ModelError(f'{architecture} gives its features only after the projection: use features="embedding".')
+
+
+def own_architecture(name: str, arguments: Mapping[str, Any]) -> Architecture:
+    """Return a user's architecture by "tag@revision": its class must have been imported.
+
+    Raises
+    ------
+    ModelError
+        No class with this tag and revision has been.
+    """
+    pending, known = [Architecture], {}
+    while pending:
+        cls = pending.pop()
+        pending += cls.__subclasses__()
+        known[f"{cls.tag}@{cls.revision}"] = cls
+    if name not in known:
+        raise ModelError(
+            f"the architecture {name!r} is a user's own, and no such class has been imported: import the file that defines it "
+            "before its models are loaded."
+        )
+    return known[name](**arguments)
 
 
 def build_classifier(spec: ModelSpec) -> Classifier:
     """Build a classifier with random weights from torch's generator."""
-    encoder, features = build_encoder(spec.library, spec.architecture, spec.arguments)
-    return Classifier(encoder, num_features=features, num_classes=spec.num_classes, normalise=spec.normalise)
+    encoder, features = build_encoder(
+        spec.library, spec.architecture, spec.arguments, backbone=spec.features == "backbone"
+    )
+    return Classifier(
+        encoder, num_features=features, num_classes=spec.num_classes, normalise=spec.features == "embedding"
+    )
 
 
 def save_model(path: Path, state: Mapping[str, Tensor], spec: ModelSpec) -> None:
@@ -120,17 +183,52 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], ModelSpec]:
     ModelError
         The file is cut, or has no metadata of ours.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"{path} cannot be read as safetensors ({error}): the file is damaged or of another kind."
-        ) from error
-    if "shiftline" not in metadata:
-        raise ModelError(
-            f"{path} has no shiftline metadata, so that its model cannot be rebuilt. Give weights of other programs as "
-            "LocalWeights(architecture, path)."
-        )
-    return state, ModelSpec.from_json(metadata["shiftline"])
+    with WeightFile(path) as file:
+        return dict(file), file.spec
+
+
+class WeightFile(Mapping[str, Tensor]):
+    """A stored model as a state dict whose tensors are read when they are asked for, from a memory map.
+
+    Use as a context manager: the file is let go at the end, and with it what was read.
+
+    Raises
+    ------
+    ModelError
+        The file is cut, or has no metadata of ours.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = safe_open(path, framework="pt").__enter__()
+            metadata = self._file.metadata() or {}
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"{path} cannot be read as safetensors ({error}): the file is damaged or of another kind."
+            ) from error
+        if "shiftline" not in metadata:
+            raise ModelError(
+                f"{path} has no shiftline metadata, so that its model cannot be rebuilt. Give weights of other programs as "
+                "LocalWeights(architecture, path)."
+            )
+        self.spec = ModelSpec.from_json(metadata["shiftline"])
+        self._names = list(self._file.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        try:
+            return self._file.get_tensor(name)  # type: ignore[no-any-return]
+        except SafetensorError as error:
+            raise KeyError(name) from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __enter__(self) -> WeightFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.__exit__(None, None, None)

@@ -5,79 +5,91 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from shiftline.declare.architectures import Leaf
-from shiftline.declare.distributions import ClassRates, Distribution, Fraction, Indices, Shifted, Split
-from shiftline.declare.recipes import (
-    Best,
-    FineTune,
-    FromScratch,
-    Interpolate,
-    LinearProbe,
-    Model,
-    ZeroShot,
-    children,
-    describe,
-    leaf,
+from shiftline.declare.distributions import (
+    ClassRates,
+    Distribution,
+    FewShot,
+    Fraction,
+    Indices,
+    LabelNoise,
+    Reference,
+    Shifted,
+    Split,
 )
+from shiftline.declare.expressions import Model, children, describe, distinct, leaves_of
+from shiftline.declare.recipes import DFR, FineTune, FromScratch, LinearProbe, Stored, Trained, ZeroShot
 from shiftline.declare.study import Study
+from shiftline.declare.sweeps import Best
+from shiftline.declare.weight_space import Combine, FisherAverage, GreedySoup, Interpolate, WithHead
 from shiftline.errors import DeclarationError, PlanError
 from shiftline.plan.records import LeafRecord, SplitRecord
+
+Records = Mapping[Leaf | Stored, LeafRecord]
 
 
 def sources(study: Study) -> list[Split]:
     """Return every split that a study reads, each once."""
     found = [distribution.source for _, distribution in study.evaluated()]
     found.append(study.reference.train.source)
-    trained_on = (getattr(model, "train_on", None) for model in expressions(study))
-    found += [distribution.source for distribution in trained_on if distribution is not None]
+    for model in expressions(study):
+        found += [distribution.source for distribution in model.data(study.reference).values()]
     return list(dict.fromkeys(found))
 
 
 def leaves(study: Study) -> list[Leaf]:
     """Return every architecture and set of weights that a study uses, each once."""
-    found: list[Leaf] = []
-    for model in expressions(study):
-        found += [value for value in vars(model).values() if isinstance(value, Leaf)]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(leaf for model in expressions(study) for leaf in leaves_of(model)))
+
+
+def stored(study: Study) -> list[Stored]:
+    """Return every model that a study knows by its key alone, each once."""
+    return [model for model in expressions(study) if isinstance(model, Stored)]
 
 
 def expressions(study: Study) -> Iterator[Model]:
     """Yield every model expression of a study and everything below it, each once."""
-    seen: set[Model] = set()
-    pending = [named.expression for named in study.models]
-    while pending:
-        model = pending.pop()
-        if model not in seen:
-            seen.add(model)
-            yield model
-            pending += children(model)
+    return distinct(*(named.expression for named in study.models))
 
 
 def count(distribution: Distribution, splits: Mapping[Split, SplitRecord]) -> int:
     """Number of examples of a distribution, as far as the records tell (an upper bound below class rates)."""
     if isinstance(distribution, Split):
         return splits[distribution].count
-    below: int = count(distribution.of, splits)  # type: ignore[attr-defined]
+    whole: int = count(distribution.of, splits)  # type: ignore[attr-defined]
     if isinstance(distribution, Fraction):
-        return round(distribution.share * below)
+        return round(distribution.share * whole)
+    if isinstance(distribution, FewShot):
+        return min(whole, distribution.per_class * len(splits[distribution.source].classes))
     if isinstance(distribution, Indices):
         kept = _kept_ids(distribution) or frozenset()
-        return min(below, len(kept))
+        return min(whole, len(kept))
     if isinstance(distribution, ClassRates) and isinstance(_pixels_aside(distribution.of), Split):
         # Labels decide; over a whole split they are known. Over a part they are counted before the first job.
         pairs = zip(distribution.rates, splits[distribution.source].class_counts, strict=False)
         scale = min((n / rate for rate, n in pairs if rate > 0), default=0.0)
         return sum(int(scale * rate + 1e-9) for rate in distribution.rates)
-    return below
+    return whole
 
 
 def _pixels_aside(distribution: Distribution) -> Distribution:
-    """Return the expression below shifts, which change pixels and keep examples."""
-    while isinstance(distribution, Shifted):
+    """Return the expression below shifts and label noise, which keep all examples."""
+    while isinstance(distribution, (Shifted, LabelNoise)):
         distribution = distribution.of
     return distribution
 
 
-def check_study(study: Study, *, splits: Mapping[Split, SplitRecord], leaves: Mapping[Leaf, LeafRecord]) -> None:
+def reads_other_data(model: Model, reference: Reference) -> bool:
+    """Something in an expression is trained on data that are not the reference's train split, or selected on other than val."""
+    for part in distinct(model):
+        if isinstance(part, (Best, GreedySoup)):
+            if not all(_within(where, reference.val) for where in part.data(reference).values()):
+                return True
+        elif getattr(part, "other_data", False):
+            return True
+    return False
+
+
+def check_study(study: Study, *, splits: Mapping[Split, SplitRecord], leaves: Records) -> None:
     """Check a study against the records of its data and weights.
 
     Raises
@@ -90,23 +102,22 @@ def check_study(study: Study, *, splits: Mapping[Split, SplitRecord], leaves: Ma
         _check_distribution(name, distribution, splits)
         _check_label_space(name, distribution, classes, study, splits)
     for name, distribution in study.evaluated():
+        if distribution.is_fresh:
+            raise DeclarationError(
+                f"{name} ({distribution}) is drawn anew in every epoch: only a training can do that. Leave fresh=True out."
+            )
         _check_disjoint(name, distribution, study.reference.train, splits)
     for name, distribution in (("reference", study.reference.test), *study.shifts):
         _check_disjoint(name, distribution, study.reference.val, splits)
     for model in expressions(study):
+        _check_data(model, study, splits)
         _check_model(model, study, splits, leaves, len(classes))
     for named in study.models:
-        if named.group == study.baseline and any(getattr(m, "other_data", False) for m in _below(named.expression)):
+        if named.group == study.baseline and reads_other_data(named.expression, study.reference):
             raise DeclarationError(
                 f"the baseline group {study.baseline!r} holds {named.model!r}, which reads other data than the "
                 "reference: the line says what reference accuracy alone predicts. Move it to another group."
             )
-
-
-def _below(model: Model) -> Iterator[Model]:
-    yield model
-    for child in children(model):
-        yield from _below(child)
 
 
 def _check_distribution(name: str, distribution: Distribution, splits: Mapping[Split, SplitRecord]) -> None:
@@ -130,6 +141,15 @@ def _check_distribution(name: str, distribution: Distribution, splits: Mapping[S
                 raise PlanError(
                     f"{name}: class_rates asks for {gone[0]!r}, of which {distribution.source} has no example."
                 )
+        if isinstance(step, FewShot) and isinstance(_pixels_aside(step.of), Split):
+            scarce, n = min(zip(record.classes, record.class_counts, strict=True), key=lambda pair: pair[1])
+            if n < step.per_class:
+                raise PlanError(
+                    f"{name}: few_shot({step.per_class}) needs {step.per_class} examples of each class, {distribution.source} has "
+                    f"{n} of {scarce!r}: keep fewer."
+                )
+        if isinstance(step, LabelNoise) and len(record.classes) < 2:
+            raise DeclarationError(f"{name}: label_noise needs two classes or more, {distribution.source} has one.")
         if isinstance(step, Indices) and max(step.ids) >= record.count:
             raise DeclarationError(
                 f"{name}: indices() asks for id {max(step.ids)}, {distribution.source} has ids 0 to {record.count - 1}."
@@ -153,11 +173,11 @@ def _kept_ids(distribution: Distribution) -> frozenset[int] | None:
     """The ids that an expression can contain, where indices() says so; None for any."""
     if isinstance(distribution, Split):
         return None
-    below = _kept_ids(distribution.of)  # type: ignore[attr-defined]
+    kept = _kept_ids(distribution.of)  # type: ignore[attr-defined]
     if isinstance(distribution, Indices):
         ids = frozenset(distribution.ids)
-        return ids if below is None else ids & below
-    return below
+        return ids if kept is None else ids & kept
+    return kept
 
 
 def _check_disjoint(
@@ -175,25 +195,62 @@ def _check_disjoint(
         )
 
 
-def _check_model(
-    model: Model,
-    study: Study,
-    splits: Mapping[Split, SplitRecord],
-    leaves: Mapping[Leaf, LeafRecord],
-    classes: int,
-) -> None:
-    if isinstance(model, (FromScratch, FineTune, LinearProbe)):
-        _check_training_data(model, study, splits)
-    if isinstance(model, (FromScratch, FineTune)):
-        train_on = model.train_on or study.reference.train
-        available = count(train_on, splits)
-        if available < model.batch_size:
-            raise PlanError(
-                f"{describe(model)}: {train_on} has {available} examples, fewer than one batch of {model.batch_size}. "
-                f"Set batch_size to {available} or less, or keep more examples."
+def _check_data(model: Model, study: Study, splits: Mapping[Split, SplitRecord]) -> None:
+    """Check the data that a model is trained or selected on."""
+    selects = isinstance(model, (Best, GreedySoup))
+    allowed = study.reference.val if selects else study.reference.train
+    for distribution in model.data(study.reference).values():
+        if distribution == allowed:
+            continue
+        name = f"{'held-out data' if selects else 'train_on'} of {describe(model)}"
+        _check_distribution(name, distribution, splits)
+        _check_label_space(name, distribution, splits[study.reference.train.source].classes, study, splits)
+        if distribution.is_fresh and not isinstance(model, Trained):
+            raise DeclarationError(
+                f"{name} ({distribution}) is drawn anew in every epoch, and this has no epochs. Leave fresh=True out."
             )
-    if isinstance(model, (FineTune, LinearProbe)) and isinstance(model.init, Leaf):
-        _check_has_weights(model, model.init, leaves)
+        within = _within(distribution, allowed)
+        if not (within or selects or getattr(model, "other_data", False)):
+            raise DeclarationError(
+                f"{describe(model)} trains on {distribution}, which is not (a subset of) the reference's train split "
+                f"({study.reference.train}): training and selection read reference data only. If this is meant, say "
+                "other_data=True: it is marked in every table and refused as baseline."
+            )
+        for other, evaluated in study.evaluated():
+            if not (within and selects and other == "reference val"):
+                _check_disjoint(other, evaluated, distribution, splits)
+
+
+def _check_model(
+    model: Model, study: Study, splits: Mapping[Split, SplitRecord], leaves: Records, classes: int
+) -> None:
+    if isinstance(model, Trained):
+        for train_on in model.data(study.reference).values():
+            available = count(train_on, splits)
+            if available < model.batch_size:
+                raise PlanError(
+                    f"{describe(model)}: {train_on} has {available} examples, fewer than one batch of {model.batch_size}. "
+                    f"Set batch_size to {available} or less, or keep more examples."
+                )
+    if isinstance(model, (FineTune, LinearProbe)):
+        if isinstance(model.init, Leaf):
+            _check_has_weights(model, model.init, leaves)
+        if model.features == "backbone" and not _record(model, leaves).backbone:
+            raise DeclarationError(
+                f"{describe(model)}: {_record(model, leaves).architecture} gives its features only after the projection. Say "
+                'features="embedding".'
+            )
+        if (
+            model.features == "embedding"
+            and isinstance(model.init, Model)
+            and _features(model.init, leaves) == "backbone"
+        ):
+            raise DeclarationError(
+                f'{describe(model)} asks for features="embedding", but {describe(model.init)} has lost its projection: start from '
+                "the leaf or a zero-shot model."
+            )
+    if isinstance(model, DFR) and model.groups == "class" and classes < 2:
+        raise DeclarationError(f"{describe(model)}: re-weighting groups needs two classes or more.")
     if isinstance(model, ZeroShot):
         record = leaves[model.model]
         if not record.text:
@@ -207,42 +264,34 @@ def _check_model(
                 f"{describe(model)} names {len(model.classes)} classes, the data has {classes}: give one entry per class."
             )
     if isinstance(model, Interpolate):
-        _check_ends(model, leaves)
+        _check_members([model.start, model.end], leaves, heads=model.part != "encoder")
+    if isinstance(model, (Combine, GreedySoup, FisherAverage)):
+        _check_members(list(model.members), leaves, heads=True)
+    if isinstance(model, WithHead):
+        _check_members([model.encoder, model.head], leaves, heads=False)
+    if isinstance(model, FineTune) and model.parts:
+        for part in model.parts:
+            _check_members([_headless(model), part.head], leaves, heads=False)
     if isinstance(model, Best) and len(set(model.candidates)) < len(model.candidates):
         raise DeclarationError(f"{describe(model)}: a candidate is listed twice.")
 
 
-def _check_training_data(
-    model: FromScratch | FineTune | LinearProbe, study: Study, splits: Mapping[Split, SplitRecord]
-) -> None:
-    train_on = model.train_on
-    if train_on is None:
-        return
-    _check_distribution(f"train_on of {describe(model)}", train_on, splits)
-    _check_label_space(
-        f"train_on of {describe(model)}", train_on, splits[study.reference.train.source].classes, study, splits
-    )
-    if not model.other_data and not _within(train_on, study.reference.train):
-        raise DeclarationError(
-            f"{describe(model)} trains on {train_on}, which is not (a subset of) the reference's train split "
-            f"({study.reference.train}): training and selection read reference data only. If this is meant, say "
-            "other_data=True: it is marked in every table and refused as baseline."
-        )
-    for name, evaluated in study.evaluated():
-        _check_disjoint(name, evaluated, train_on, splits)
+def _headless(model: FineTune) -> Model:
+    assert isinstance(model.init, Model)
+    return model.init
 
 
 def _within(distribution: Distribution, reference: Distribution) -> bool:
-    """The distribution is the reference's train split, or a subset of it with the same pixels."""
+    """The distribution is a reference split, or a subset of it with the same pixels."""
     step = distribution
     while step != reference:
-        if not isinstance(step, (Fraction, Indices, ClassRates)):
+        if not isinstance(step, (Fraction, Indices, ClassRates, FewShot, LabelNoise)):
             return False
         step = step.of
     return True
 
 
-def _check_has_weights(model: Model, start: Leaf, leaves: Mapping[Leaf, LeafRecord]) -> None:
+def _check_has_weights(model: Model, start: Leaf, leaves: Records) -> None:
     if leaves[start].sha256 is None:
         raise DeclarationError(
             f"{describe(model)}: {start} has no pre-trained weights to start from. Train it with FromScratch({start!r}), "
@@ -250,39 +299,68 @@ def _check_has_weights(model: Model, start: Leaf, leaves: Mapping[Leaf, LeafReco
         )
 
 
-def _check_ends(model: Interpolate, leaves: Mapping[Leaf, LeafRecord]) -> None:
-    start, end = leaves[leaf(model.start)], leaves[leaf(model.end)]
-    for what, a, b in (
-        ("architecture", _architecture(start), _architecture(end)),
-        ("features", _features(model.start, start), _features(model.end, end)),
-        ("preprocessing", dict(start.preprocessing), dict(end.preprocessing)),
-        ("classes", _head(model.start, "classes"), _head(model.end, "classes")),
-        ("templates", _head(model.start, "templates"), _head(model.end, "templates")),
-    ):
-        if a != b and not (what == "templates" and None in (a, b)):
-            raise DeclarationError(
-                f"the two ends of an interpolation differ in {what}: {describe(model.start)} has {a}, "
-                f"{describe(model.end)} has {b}. Weights can be mixed only between models of one {what}."
-            )
+def _check_members(members: list[Model], leaves: Records, *, heads: bool) -> None:
+    """Refuse to mix the weights of models that are not of one kind."""
+    first = members[0]
+    for other in members[1:]:
+        a, b = _record(first, leaves), _record(other, leaves)
+        pairs: list[tuple[str, object, object]] = [
+            ("architecture", _architecture(a), _architecture(b)),
+            ("features", _features(first, leaves), _features(other, leaves)),
+            ("preprocessing", dict(a.preprocessing), dict(b.preprocessing)),
+        ]
+        if heads:
+            pairs.append(("classes", _head(first, "classes"), _head(other, "classes")))
+            templates = (_head(first, "templates"), _head(other, "templates"))
+            # A head that was trained anew has no templates: it may be mixed with a zero-shot one.
+            if None not in templates:
+                pairs.append(("templates", *templates))
+        for what, left, right in pairs:
+            if left != right:
+                raise DeclarationError(
+                    f"the weights of two models cannot be mixed, they differ in {what}: {describe(first)} has {left}, "
+                    f"{describe(other)} has {right}. Weights can be mixed only between models of one {what}."
+                )
+
+
+def _record(model: Model, leaves: Records) -> LeafRecord:
+    """Return what is known of the architecture that an expression ends in (of its first branch)."""
+    step = model
+    while not isinstance(step, Stored):
+        if (leaf := next(leaves_of(step), None)) is not None:
+            return leaves[leaf]
+        step = next(children(step))
+    return leaves[step]
 
 
 def _architecture(record: LeafRecord) -> tuple[object, ...]:
     return (record.library, record.architecture, dict(record.arguments))
 
 
-def _features(model: Model, record: LeafRecord) -> str:
-    """Whether the head of a model sees normalised features, as CLIP's do, or plain ones."""
-    origin: Model | Leaf = model
-    while not isinstance(origin, (Leaf, FromScratch, ZeroShot)):
-        origin = getattr(origin, "init", None) or next(children(origin))
-    return "normalised" if record.text and not isinstance(origin, FromScratch) else "plain"
+def _features(model: Model, leaves: Records) -> str:
+    """What a model's head sees: "embedding" (projected, of length one), "backbone", or "plain" where there is one kind."""
+    step = model
+    while True:
+        if isinstance(step, Stored):
+            return str(leaves[step].features)
+        if not _record(step, leaves).text or isinstance(step, FromScratch):
+            return "plain"
+        if isinstance(step, ZeroShot):
+            return "embedding"
+        if isinstance(step, (FineTune, LinearProbe)) and step.features != "keep":
+            return str(step.features)
+        step = next(children(step))
 
 
 def _head(model: Model, what: str) -> object:
     """The classes or templates that a model's head was written with; None for a head that was trained anew."""
     if isinstance(model, ZeroShot):
         return getattr(model, what)
-    if isinstance(model, LinearProbe) or (isinstance(model, FineTune) and model.head == "random"):
+    if isinstance(model, (FromScratch, LinearProbe, Stored)) or (
+        isinstance(model, FineTune) and model.head == "random"
+    ):
         return None
+    if isinstance(model, WithHead):
+        return _head(model.head, what)
     found = [_head(child, what) for child in children(model)]
     return next((value for value in found if value is not None), None)

@@ -7,22 +7,12 @@ from typing import Any
 
 from shiftline.declare.architectures import Leaf
 from shiftline.declare.distributions import Distribution, Split
-from shiftline.declare.recipes import (
-    Best,
-    Checkpoint,
-    FineTune,
-    FromScratch,
-    Interpolate,
-    LinearProbe,
-    Model,
-    Replicate,
-    ZeroShot,
-    children,
-    describe,
-    map_children,
-    with_seed,
-)
+from shiftline.declare.expressions import Model, children, describe, map_children
+from shiftline.declare.output_space import Ensemble
+from shiftline.declare.recipes import Checkpoint, FromScratch, Stored, ZeroShot, cached_features
 from shiftline.declare.study import Study
+from shiftline.declare.sweeps import Best, HeldOut, Replicate
+from shiftline.declare.weight_space import FisherAverage, GreedySoup
 from shiftline.errors import PlanError
 from shiftline.identity import SCHEMA, Declaration, canonical, digest
 from shiftline.plan.checks import check_study
@@ -37,7 +27,7 @@ def build_plan(
     study: Study,
     *,
     splits: Mapping[Split, SplitRecord],
-    leaves: Mapping[Leaf, LeafRecord],
+    leaves: Mapping[Leaf | Stored, LeafRecord],
     winner_of: WinnerOf = lambda key: None,
 ) -> Plan:
     """Lay out every job that a study needs.
@@ -58,7 +48,7 @@ class _Builder:
         self,
         study: Study,
         splits: Mapping[Split, SplitRecord],
-        leaves: Mapping[Leaf, LeafRecord],
+        leaves: Mapping[Leaf | Stored, LeafRecord],
         winner_of: WinnerOf,
     ) -> None:
         self.study = study
@@ -69,6 +59,7 @@ class _Builder:
         self.artifacts: dict[Model, str] = {}
         self._resolved: dict[Model, Model] = {}
         self._forms: dict[Model, Any] = {}
+        self._deferred: dict[Model, bool] = {}
         self._distributions: dict[Distribution, Any] = {}
         self._predictions: dict[tuple[Model, Distribution], str] = {}
 
@@ -80,7 +71,7 @@ class _Builder:
             scores = {name: self.score(key) for name, key in predictions.items()}
             form = self.form(model)
             key = form["artifact"] if set(form) == {"artifact"} else digest(form)
-            planned.append(PlannedModel(named, model, key, predictions, scores, _is_deferred(model)))
+            planned.append(PlannedModel(named, model, key, predictions, scores, self.deferred(model)))
         return Plan(self.study, self.jobs, tuple(planned), self.artifacts)
 
     def resolve(self, model: Model) -> Model:
@@ -92,9 +83,9 @@ class _Builder:
 
     def _winner(self, model: Best | Replicate) -> Model:
         if isinstance(model, Replicate):
-            # The Best below has been replaced by its winner where that is known.
-            return model if isinstance(model.of, Best) else with_seed(model.of, model.seed)
-        if any(_is_deferred(candidate) for candidate in model.candidates):
+            # The selection below has been replaced by its winner where that is known.
+            return model if self.deferred(model.of) else model.of.seeded(model.seed)
+        if any(self.deferred(below) for below in children(model)):
             return model
         position = self.winner_of(self.select(model))
         return model if position is None else model.candidates[position]
@@ -112,56 +103,87 @@ class _Builder:
         return key
 
     def artifact(self, model: Model) -> str:
-        """Return the key of the job that makes the weights of a trained, probed or zero-shot model."""
+        """Return the key of the job that makes a model's weights (or features, or Fisher information)."""
         if model in self.artifacts:
             return self.artifacts[model]
-        kind = {ZeroShot: "zero-shot", LinearProbe: "probe"}.get(type(model), "train")
-        distribution = None if kind == "zero-shot" else getattr(model, "train_on", None) or self.study.reference.train
-        classes = self.splits[(distribution or self.study.reference.train).source].classes
-        fields: dict[str, Any] = {
-            "declaration": canonical(model, substitute=lambda below: self._substitute(below, model)),
-            "classes": list(classes) if kind == "zero-shot" else len(classes),
-        }
-        if isinstance(model, ZeroShot) and model.classes is not None:
-            fields["classes"] = len(classes)
-        if distribution is not None:
-            fields["declaration"]["train_on"] = self.distribution(distribution)
-            fields["data"] = self._fingerprints(distribution)
+        kind, reference = model.makes, self.study.reference
+        if kind is None:
+            raise PlanError(
+                f"{type(model).__name__} cannot be planned: it makes nothing and is no operation of shiftline."
+            )
+        data = model.data(reference)
+        declaration = canonical(model, substitute=lambda below: self._substitute(below, model))
+        declaration.update({name: self.distribution(d) for name, d in data.items() if name in declaration})
+        fields: dict[str, Any] = {"declaration": declaration, **self._classes(model, data)}
+        if data:
+            fields["data"] = self._fingerprints(*data.values())
+        parents = [key for child in children(model) for key in self._parents(child)]
+        for name, keys in self._inputs(model).items():
+            fields[name] = keys
+            parents += keys
         key = self.add(
-            kind, fields, self._parents(getattr(model, "init", None)), describe(model),
-            model=model, distribution=distribution, deferred=_is_deferred(model),
+            kind, fields, parents, describe(model), model=model, distribution=next(iter(data.values()), None),
+            deferred=self.deferred(model),
         )  # fmt: skip
         self.artifacts[model] = key
         return key
 
+    def _classes(self, model: Model, data: Mapping[str, Distribution]) -> dict[str, Any]:
+        if model.makes not in ("zero-shot", "train", "probe", "dfr", "own"):
+            return {}
+        where = next(iter(data.values()), self.study.reference.train)
+        names = self.splits[where.source].classes
+        by_name = isinstance(model, ZeroShot) and model.classes is None
+        return {"classes": list(names) if by_name else len(names)}
+
+    def _inputs(self, model: Model) -> dict[str, list[str]]:
+        """Return the keys of what a job reads besides weights and data, by what it is."""
+        reference = self.study.reference
+        if (features := cached_features(model, reference)) is not None:
+            return {"features": [self.artifact(features)]}
+        if isinstance(model, GreedySoup):
+            where = model.on or reference.val
+            return {"scores": [self.score(self.predict(member, where)) for member in model.members]}
+        if isinstance(model, FisherAverage):
+            return {"fishers": [self.artifact(fisher) for fisher in model.fishers(reference)]}
+        return {}
+
     def predict(self, model: Model, distribution: Distribution) -> str:
         pair = (model, distribution)
         if pair not in self._predictions:
-            fields = {
-                "model": self.form(model),
-                "distribution": self.distribution(distribution),
-                "data": self._fingerprints(distribution),
-            }
+            label = f"{describe(model)} on {distribution}"
+            if isinstance(model, Ensemble):
+                kind, parents = "ensemble", [self.predict(member, distribution) for member in model.members]
+                fields: dict[str, Any] = {"members": parents, "weights": list(model.weights), "space": model.space}
+            else:
+                kind, parents = "predict", self._parents(model)
+                fields = {
+                    "model": self.form(model), "distribution": self.distribution(distribution),
+                    "data": self._fingerprints(distribution),
+                }  # fmt: skip
             self._predictions[pair] = self.add(
-                "predict", fields, self._parents(model), f"{describe(model)} on {distribution}",
-                model=model, distribution=distribution, deferred=_is_deferred(model),
-            )  # fmt: skip
+                kind, fields, parents, label, model=model, distribution=distribution, deferred=self.deferred(model)
+            )
         return self._predictions[pair]
 
-    def score(self, prediction: str) -> str:
+    def score(self, prediction: str, metric: str = "accuracy") -> str:
         job = self.jobs[prediction]
         return self.add(
-            "score", {"metric": "accuracy"}, [prediction], job.label,
+            "score", {"metric": metric}, [prediction], job.label,
             model=job.model, distribution=job.distribution, deferred=job.deferred,
         )  # fmt: skip
 
     def select(self, model: Best) -> str:
-        where = self.study.reference.val
-        scores = [self.score(self.predict(candidate, where)) for candidate in model.candidates]
-        fields = {"candidates": scores, "rule": "highest accuracy, first of ties"}
+        where = model.on or (HeldOut(self.study.reference.val),)
+        scores = [
+            [self.score(self.predict(held.variant(candidate), held.distribution), model.metric) for held in where]
+            for candidate in model.candidates
+        ]
+        fields = {"candidates": scores, "rule": model.rule, "metric": model.metric}
+        parents = [key for row in scores for key in row]
         return self.add(
-            "select", fields, scores, describe(model), model=model, distribution=where,
-            deferred=any(_is_deferred(candidate) for candidate in model.candidates),
+            "select", fields, parents, describe(model), model=model, distribution=where[0].distribution,
+            deferred=any(self.deferred(below) for below in children(model)),
         )  # fmt: skip
 
     # ---- forms -----------------------------------------------------------------------------------------------------
@@ -174,16 +196,14 @@ class _Builder:
 
     def _form(self, model: Model) -> dict[str, Any]:
         if isinstance(model, Checkpoint):
-            return {"artifact": self.artifact(model.run), "epoch": model.epoch}
-        if isinstance(model, Interpolate):
-            return {
-                "type": "interpolate", "alpha": model.alpha, "start": self.form(model.start), "end": self.form(model.end),
-            }  # fmt: skip
+            return {"artifact": self.artifact(model.run), model.run.unit: model.after}
+        if isinstance(model, Stored):
+            return {"artifact": model.key} | ({} if model.after is None else {model.unit: model.after})
         if isinstance(model, Best):
-            return {"best": self.select(model)}
-        if isinstance(model, Replicate):
-            return {"replicate": self.select(model.of), "seed": model.seed}
-        return {"artifact": self.artifact(model)}
+            return {"select": self.select(model)}
+        if model.makes is not None:
+            return {"artifact": self.artifact(model)}
+        return canonical(model, substitute=lambda below: self._substitute(below, model))  # type: ignore[no-any-return]
 
     def _substitute(self, value: Declaration, top: Model) -> Any:
         if value is top:
@@ -202,28 +222,22 @@ class _Builder:
             self._distributions[distribution] = canonical(distribution)
         return self._distributions[distribution]
 
-    def _fingerprints(self, distribution: Distribution) -> dict[str, str]:
-        return {str(distribution.source): self.splits[distribution.source].fingerprint}
+    def _fingerprints(self, *distributions: Distribution) -> dict[str, str]:
+        return {str(d.source): self.splits[d.source].fingerprint for d in distributions}
 
-    def _parents(self, model: Model | Leaf | None) -> list[str]:
-        """Keys of the jobs whose outputs are read to get a model's weights."""
-        if model is None or isinstance(model, Leaf):
-            return []
+    def _parents(self, model: Model) -> list[str]:
+        """Return the keys of the jobs whose outputs are read to get a model's weights."""
         if isinstance(model, Checkpoint):
             return [self.artifact(model.run)]
-        if isinstance(model, Interpolate):
-            return [*self._parents(model.start), *self._parents(model.end)]
         if isinstance(model, Best):
             return [self.select(model)]
-        if isinstance(model, Replicate):
-            return [self.select(model.of)]
-        if isinstance(model, (ZeroShot, FromScratch, FineTune, LinearProbe)):
+        if model.makes is not None:
             return [self.artifact(model)]
-        raise PlanError(f"{type(model).__name__} cannot be planned: expected one of the recipes of shiftline.")
+        return [key for child in children(model) for key in self._parents(child)]
 
-
-def _is_deferred(model: Model | Leaf) -> bool:
-    """Some selection in the expression has not been made."""
-    if isinstance(model, (Best, Replicate)):
-        return True
-    return not isinstance(model, Leaf) and any(_is_deferred(child) for child in children(model))
+    def deferred(self, model: Model) -> bool:
+        """Some selection in the expression has not been made."""
+        if model not in self._deferred:
+            selection = isinstance(model, (Best, Replicate))
+            self._deferred[model] = selection or any(self.deferred(child) for child in children(model))
+        return self._deferred[model]

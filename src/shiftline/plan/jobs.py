@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shiftline.declare.distributions import Distribution
-from shiftline.declare.recipes import Model
+from shiftline.declare.expressions import Model
 from shiftline.declare.study import NamedModel, Study
 from shiftline.errors import PlanError
 
-REVISIONS = {"train": 1, "zero-shot": 1, "probe": 1, "predict": 1, "score": 1, "select": 1}
+REVISIONS = {
+    "train": 1, "zero-shot": 1, "probe": 1, "dfr": 1, "features": 1, "keep": 1, "greedy-soup": 1, "fisher": 1,
+    "fisher-average": 1, "batch-norm": 1, "own": 1, "predict": 1, "ensemble": 1, "score": 1, "select": 1,
+}  # fmt: skip
 """Kinds of jobs. A number is raised when the results of a kind change their meaning: its keys change with it."""
 
 
@@ -48,10 +51,10 @@ class Job:
     distribution: Distribution | None = None
     deferred: bool = False
 
-    @property
-    def fingerprint(self) -> str | None:
-        """Fingerprint of the data that `distribution` is drawn from."""
-        return self.document.get("data", {}).get(str(self.distribution.source)) if self.distribution else None
+    def fingerprint(self, distribution: Distribution) -> str | None:
+        """Return the fingerprint that the data of a distribution had when the job was planned."""
+        found: str | None = self.document.get("data", {}).get(str(distribution.source))
+        return found
 
 
 @dataclass(frozen=True)

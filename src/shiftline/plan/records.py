@@ -48,6 +48,10 @@ class LeafRecord:
         There is a text tower, so that a zero-shot head can be written; features are then normalised before a head.
     arguments : mapping
         What a tag implies for the architecture: ``quick_gelu`` for open_clip.
+    backbone : bool
+        The features before the projection can be had; only some vision-language models cannot give them.
+    features : str or None
+        Of a model known by its key: what its head sees.
     """
 
     library: str
@@ -57,6 +61,8 @@ class LeafRecord:
     preprocessing: Mapping[str, Any]
     text: bool
     arguments: Mapping[str, Any]
+    backbone: bool = True
+    features: str | None = None
 
     def architecture_identity(self) -> dict[str, Any]:
         """The part that a model trained from scratch depends on."""

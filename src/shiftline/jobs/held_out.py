@@ -1,0 +1,49 @@
+"""Held-out images that many models are tried on in one job: resized once, kept in memory where they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shiftline.data.loader import MEMORY_LIMIT, evaluation_chunks
+from shiftline.data.views import View
+from shiftline.jobs.context import Context, Interrupted
+from shiftline.models.classifier import Classifier
+from shiftline.models.preprocessing import normalise, resize_and_crop
+
+BATCH = 256
+
+
+class HeldOutImages:
+    """The images of a view under one evaluation transform."""
+
+    def __init__(self, view: View, preprocessing: Mapping[str, Any], context: Context) -> None:
+        self.view, self.preprocessing, self.context = view, preprocessing, context
+        size = int(preprocessing["size"])
+        fits = len(view) * 3 * size * size <= MEMORY_LIMIT
+        self._kept = list(self._batches()) if fits else None
+
+    @torch.no_grad()
+    def count_correct(self, module: Classifier) -> int:
+        """Return how many examples a model in eval mode classifies rightly.
+
+        Raises
+        ------
+        Interrupted
+            A stop was asked for.
+        """
+        correct = 0
+        for images, labels in self._kept if self._kept is not None else self._batches():
+            if self.context.stop_requested():
+                raise Interrupted("stopped between held-out batches; the next run begins this job anew.")
+            outputs = module(normalise(images.to(self.context.device), self.preprocessing))
+            correct += int((outputs.argmax(dim=1).cpu() == labels).sum())
+        return correct
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for chunk in evaluation_chunks(self.view, workers=self.context.workers):
+            images = torch.cat([resize_and_crop(run, self.preprocessing) for run in chunk.images])
+            yield from zip(images.split(BATCH), chunk.labels.split(BATCH), strict=True)

@@ -1,0 +1,98 @@
+"""Exchanging models: artifacts as files that timm and open_clip load, and such files as artifacts."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from shiftline.errors import StoreError
+from shiftline.identity import SCHEMA, digest
+from shiftline.store.artifacts import Store
+from shiftline.store.files import disk_errors, temporary_beside
+
+WEIGHTS = "model.safetensors"
+
+
+def export_artifact(store: Store, key: str, path: Path, *, after: int | None = None) -> str:
+    """Write the model of an artifact as a library's own weights.
+
+    Parameters
+    ----------
+    key : str
+        Or its first digits.
+    after : int, optional
+        A saved epoch or step of a training.
+
+    Returns
+    -------
+    str
+        The Python that loads the file without shiftline.
+
+    Raises
+    ------
+    StoreError
+        There is no such artifact, several, or it holds no model.
+    ModelError
+        The architecture is not a library's.
+    """
+    from safetensors.torch import save_file
+
+    from shiftline.models.interchange import loading_code, to_library
+    from shiftline.models.spec import load_model
+
+    found = [name for name in store.complete() if name.startswith(key)]
+    if len(found) != 1:
+        what = "no artifact" if not found else f"{len(found)} artifacts"
+        raise StoreError(f"the store {store.root} has {what} whose key starts with {key!r}: expected exactly one.")
+    (key,) = found
+    files = store.manifest(key).files
+    saved = (
+        [name for name in files if name.partition("-")[2] == f"{after:04d}.safetensors"]
+        if after is not None
+        else [WEIGHTS]
+    )
+    if not saved or saved[0] not in files:
+        models = [name for name in files if name == WEIGHTS or name.partition("-")[0] in ("epoch", "step")]
+        raise StoreError(
+            f"{key[:12]} ({store.manifest(key).kind}) has no such model: it has {', '.join(models) or 'none'}."
+        )
+    state, spec = load_model(store.file(key, saved[0]))
+    tensors = to_library(state, spec)
+    with disk_errors(path.parent):
+        temporary = temporary_beside(path)
+        try:
+            save_file(tensors, temporary, metadata={"shiftline": spec.to_json(), "format": "pt"})
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return loading_code(spec, path)
+
+
+def import_file(store: Store, path: Path, *, architecture: str | None = None) -> str:
+    """Publish the model of a file as an artifact.
+
+    Returns
+    -------
+    str
+        Its key, a function of the weights and of how the model is built: importing twice gives one artifact.
+
+    Raises
+    ------
+    ModelError
+        The file is damaged, a pickle of objects, or not of the architecture.
+    """
+    from shiftline.models.interchange import from_library
+    from shiftline.models.leaves import weights_digest
+    from shiftline.models.spec import save_model
+
+    state, spec = from_library(path, architecture)
+    document = {
+        "schema": SCHEMA, "kind": "import", "weights": weights_digest(state), "spec": dataclasses.asdict(spec), "parents": [],
+    }  # fmt: skip
+    key = digest(document)
+    if not store.has(key):
+        store.check_writable()
+        with store.publish(key, "import", document) as draft:
+            save_model(draft.folder / WEIGHTS, state, spec)
+            draft.summary.update(file=path.name)
+    return key

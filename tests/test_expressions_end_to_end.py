@@ -1,0 +1,295 @@
+"""Every kind of expression, declared in one study, planned, run, scored: on real digits, with real (small) networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from shiftline import (
+    DFR,
+    SGD,
+    Adam,
+    AdamW,
+    Architecture,
+    Augmentation,
+    Blur,
+    ColourJitter,
+    Constant,
+    Cosine,
+    CutMix,
+    Cutout,
+    ExperimentManager,
+    FineTune,
+    FromScratch,
+    HeldOut,
+    HorizontalFlip,
+    LinearProbe,
+    Mixup,
+    RandAugment,
+    RandomResizedCrop,
+    Recipe,
+    Reference,
+    Split,
+    Step,
+    Stored,
+    Task,
+    Translate,
+    Triangle,
+    WithHead,
+    ZeroShot,
+    analogy,
+    average,
+    best,
+    ensemble,
+    ensembles,
+    fisher_average,
+    flip_tta,
+    glyph_clip,
+    greedy_soup,
+    handwritten_digits,
+    interpolations,
+    keep,
+    negation,
+    patch_joint,
+    patch_parallel,
+    patch_sequential,
+    replicates,
+    swa,
+    task_arithmetic,
+    typed_digits,
+    uniform_soup,
+    with_batch_norm,
+)
+from shiftline.declare.expressions import Model
+from shiftline.declare.recipes import PROMPTS
+from shiftline.testing import check_study
+
+
+class SmallNormed(Architecture):
+    """A user's own architecture, with batch norm."""
+
+    tag = "tests/small-normed"
+    size = 32
+    width: int = 8
+
+    def build(self):
+        net = nn.Sequential(
+            nn.Conv2d(3, self.width, 5, 4, 2), nn.BatchNorm2d(self.width), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
+        )  # fmt: skip
+        net.num_features = 16 * self.width
+        return net
+
+
+class Halved(Recipe):
+    """A user's own recipe: the head at half its length."""
+
+    tag = "tests/halved-head"
+    of: Model
+
+    def make(self, work):
+        model = work.model(self.of)
+        with torch.no_grad():
+            model.head.weight.mul_(0.5)
+            model.head.bias.mul_(0.5)
+        return model
+
+
+class Darker(Augmentation):
+    """A user's own augmentation."""
+
+    tag = "tests/darker"
+
+    def apply(self, images, ids, *, seed, epoch):
+        return images // 2
+
+
+CLIP = ZeroShot(glyph_clip(), templates=PROMPTS)
+TRAIN = handwritten_digits().train
+FEW = TRAIN.few_shot(5)
+QUICK = {"train_on": FEW, "epochs": 1, "batch_size": 16}
+
+
+def tuned(**settings):
+    return FineTune(CLIP, **QUICK | {"optimizer": AdamW(lr=1e-3)} | settings)
+
+
+MEMBERS = [tuned(seed=seed) for seed in range(3)]
+NORMED = FromScratch(SmallNormed(), train_on=TRAIN.fraction(0.2), epochs=3, batch_size=32, optimizer=SGD(lr=0.05))
+TYPED = Split("typed-digits", "test")
+PATCHED = Task(
+    train=TYPED.indices(range(200)), val=TYPED.indices(range(200, 300)),
+    head=ZeroShot(glyph_clip(), templates=("the digit {}",)),
+)  # fmt: skip
+OTHER = Task(train=TYPED.indices(range(300, 400)), val=TYPED.indices(range(400, 500)))
+
+
+class Everything(ExperimentManager):
+    """One of each."""
+
+    name = "everything"
+    digits = handwritten_digits()
+    reference = Reference(digits.train, digits.val.indices(range(100)), digits.test.indices(range(200)))
+    shifts = {
+        "blur": reference.test.indices(range(100)).shifted(Blur(2.0)),
+        "typed": typed_digits().indices(range(600, 720)),
+    }
+    threads = 1
+
+    def models(self):
+        patching = {
+            "supported": [self.reference.val], "alphas": (0, 0.5, 1), "epochs": 1, "batch_size": 16,
+            "optimizer": AdamW(lr=1e-3),
+        }  # fmt: skip
+        return {
+            "training": {
+                "accumulate": tuned(accumulate=4),
+                "steps": tuned(epochs=None, steps=7, schedule=Step(every_steps=3, warmup_steps=2)),
+                "mixup": tuned(mix=Mixup(0.4)),
+                "cutmix": tuned(mix=CutMix(), schedule=Triangle(warmup_steps=1)),
+                "augmented": tuned(
+                    augment=[RandomResizedCrop(), HorizontalFlip(), Translate(2), Cutout(8), RandAugment(), Darker(),
+                             ColourJitter(0.4, 0.4, 0.4, 0.1)],
+                ),
+                "bf16": tuned(precision="bf16"),
+                "fp16": tuned(precision="fp16", clip_norm=1.0),
+                "nesterov": tuned(optimizer=SGD(lr=0.01, nesterov=True, weight_decay=1e-4), schedule=Constant(warmup=0.5)),
+                "adam": tuned(optimizer=Adam(lr=1e-3), label_smoothing=0.1, schedule=Cosine(warmup=0.5)),
+                "fresh": tuned(train_on=TRAIN.class_rates(range(1, 11), fresh=True), batch_size=64),
+                "noisy": tuned(train_on=FEW.label_noise(0.2)),
+                "own architecture": NORMED,
+                "own recipe": Halved(MEMBERS[0]),
+            },
+            "initialisation": {
+                "random head": FineTune(glyph_clip(), head="random", **QUICK),
+                "random head on the embedding": FineTune(glyph_clip(), head="random", features="embedding", **QUICK),
+                "lp-ft": FineTune(LinearProbe(CLIP, train_on=FEW), **QUICK),
+                "frozen head": tuned(trainable="encoder"),
+                "frozen encoder": tuned(trainable="head"),
+                "frozen encoder, crops": tuned(trainable="head", augment=[RandomResizedCrop()]),
+                "probe of a leaf": LinearProbe(glyph_clip(), train_on=FEW),
+                "dfr": DFR(MEMBERS[0], train_on=FEW),
+            },
+            "weight space": {
+                "uniform soup": uniform_soup(MEMBERS),
+                "greedy soup": greedy_soup(MEMBERS),
+                "average": average(MEMBERS, weights=[1, 2, 3]),
+                "swa": swa(tuned(epochs=3), [2, 3]),
+                "fisher": fisher_average(MEMBERS[:2], examples=12, target="expected", train_on=FEW),
+                "addition": task_arithmetic(CLIP, [(MEMBERS[0], 0.5), (MEMBERS[1], 0.5)]),
+                "negation": negation(CLIP, MEMBERS[0], scale=0.3),
+                "analogy": analogy(CLIP, MEMBERS[0], MEMBERS[1], scale=0.2),
+                "head only": interpolations(CLIP, MEMBERS[0], [0.5], part="head")[0],
+                "encoder only": interpolations(CLIP, MEMBERS[0], [0.5], part="encoder")[0],
+                "kept": keep(average(MEMBERS)),
+                "further": FineTune(average(MEMBERS), **QUICK),
+                "with head": WithHead(MEMBERS[0], CLIP),
+            },
+            "batch norm": dict(zip(("as it is", "re-estimated"), with_batch_norm(swa(NORMED, [2, 3])), strict=True)),
+            "patching": {
+                "joint": patch_joint(CLIP, [PATCHED, OTHER], **patching),
+                "sequential": patch_sequential(CLIP, [PATCHED, OTHER], **patching),
+                "parallel": patch_parallel(CLIP, [PATCHED, OTHER], **patching),
+                "sequential, under the task's head": WithHead(patch_sequential(CLIP, [PATCHED], **patching), PATCHED.head),
+            },
+            "wise-ft": interpolations(CLIP, MEMBERS[0], [0, 0.5, 1]),
+            "output space": ensembles(CLIP, MEMBERS[0], [0, 0.5, 1]),
+            "outputs": {
+                "probabilities": ensemble([CLIP, *MEMBERS], space="probabilities"),
+                "flip": flip_tta(MEMBERS[0]),
+                "flip and ensemble": ensemble([flip_tta(MEMBERS[0]), CLIP], weights=[3, 1]),
+            },
+            "selection": {
+                "by F1": best(MEMBERS, metric="macro-f1"),
+                "by likelihood": best(MEMBERS, metric="log-likelihood", rule="one-standard-error"),
+                "one standard error": best(interpolations(CLIP, MEMBERS[0], [0, 0.5, 1]), rule="one-standard-error"),
+                "elsewhere": best(MEMBERS, on=[self.reference.val, HeldOut(PATCHED.val, PATCHED.head)]),
+            },
+            "copies": replicates(best([tuned(optimizer=AdamW(lr=lr)) for lr in (1e-3, 1e-4)]), [0, 1]),
+        }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory, data_root):
+    store = tmp_path_factory.mktemp("everything") / "store"
+    store.mkdir()
+    (store / "data").symlink_to(data_root)
+    study = Everything(store=store, quiet=True)
+    outcome = study.run()
+    assert outcome.failed == {}
+    assert outcome.exit_status == 0
+    return study
+
+
+def test_every_expression_is_run_and_scored(everything):
+    table = everything.results()
+    assert table["value"].between(0, 1).all()
+    assert len(table) == 4 * len(everything.declaration().models)
+    kinds = {job.kind for job in everything.plan().jobs.values()}
+    assert kinds == {
+        "train", "zero-shot", "features", "probe", "dfr", "keep", "greedy-soup", "fisher", "fisher-average", "batch-norm", "own",
+        "predict", "ensemble", "score", "select",
+    }  # fmt: skip
+
+
+def test_a_second_run_has_nothing_to_do(everything):
+    assert everything.run().made == 0
+
+
+def accuracy(study, model, where="reference"):
+    table = study.results()
+    return table[(table["model"] == model) & (table["distribution"] == where)]["value"].item()
+
+
+def test_equal_ends_have_equal_accuracies(everything):
+    for alpha, end in ((0, "wise-ft alpha=0"), (1, "wise-ft alpha=1")):
+        for where in ("reference", "blur", "typed"):
+            assert accuracy(everything, f"output space alpha={alpha}", where) == accuracy(everything, end, where)
+    assert accuracy(everything, "own recipe") == accuracy(everything, "wise-ft alpha=1")
+
+
+def test_other_data_is_marked_in_the_table(everything):
+    marked = everything.results().groupby("model", sort=False)["other_data"].first()
+    assert set(marked[marked].index) == {
+        "joint", "sequential", "parallel", "sequential, under the task's head", "elsewhere"
+    }  # fmt: skip
+
+
+def test_candidates_are_a_table(everything):
+    table = everything.candidates()
+    assert table.groupby("key")["chosen"].sum().eq(1).all()
+    assert table["value"].notna().all()
+    chosen = table[table["chosen"] & (table["rule"] == "highest")]
+    for _, row in chosen.iterrows():
+        assert row["value"] == table[table["key"] == row["key"]]["value"].max()
+    assert set(table["metric"]) == {"accuracy", "macro-f1", "log-likelihood"}
+
+
+def test_patching_helps_the_patched_task(everything):
+    before, after = accuracy(everything, "wise-ft alpha=0", "typed"), accuracy(everything, "joint", "typed")
+    assert after >= before - 0.05
+
+
+@pytest.mark.slow
+def test_check_study_knows_every_expression():
+    report = check_study(Everything)
+    assert "fisher-average" in report.kinds
+    assert np.isfinite(report.seconds)
+
+
+def test_a_key_is_a_model_of_a_study(everything):
+    (train,) = [job for job in everything.plan().jobs.values() if job.kind == "train" and job.model == MEMBERS[0]]
+
+    class Later(ExperimentManager):
+        name = "later"
+        reference = Everything.reference
+
+        def models(self):
+            stored = Stored(train.key)
+            return {"stored": stored, "mixed": interpolations(CLIP, stored, [0.5])}
+
+    later = Later(store=everything.store.root, quiet=True)
+    assert later.run().exit_status == 0
+    assert accuracy(later, "stored") == accuracy(everything, "wise-ft alpha=1")
+    assert accuracy(later, "mixed") == accuracy(everything, "wise-ft alpha=0.5")
