@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -117,14 +118,14 @@ def run(
     """Run every job that is not complete. Ctrl-C saves and stops; the next run goes on."""
     manager = _study(study, parameters, store, quiet=quiet)
     if devices > 1:
-        raise typer.Exit(_run_in_processes(devices, sys.argv[1:]))
+        raise typer.Exit(_run_in_processes(devices, sys.argv[1:], threads=manager.threads))
     manager.compiled, manager.tensorboard = manager.compiled or compiled, manager.tensorboard or tensorboard
     outcome = manager.run()
     _report(outcome, manager.name, study, quiet=quiet)
     raise typer.Exit(outcome.exit_status)
 
 
-def _run_in_processes(devices: int, arguments: list[str]) -> int:
+def _run_in_processes(devices: int, arguments: list[str], *, threads: int) -> int:
     """Start this command again as several processes, with torchrun; return its exit status."""
     import subprocess
 
@@ -135,7 +136,7 @@ def _run_in_processes(devices: int, arguments: list[str]) -> int:
     rest = arguments[:place] + arguments[place + (1 if "=" in arguments[place] else 2) :]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
     command = [*torchrun, "--module", "shiftline.cli", *rest]
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(threads)}) as process:
         while True:
             try:
                 return process.wait()
@@ -144,6 +145,8 @@ def _run_in_processes(devices: int, arguments: list[str]) -> int:
 
 
 def _report(outcome: Outcome, name: str, study: str, *, quiet: bool) -> None:
+    if outcome.followed:
+        return
     total = len(outcome.plan.jobs)
     for key, error in outcome.failed.items():
         job = outcome.plan.jobs[key]

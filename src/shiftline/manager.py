@@ -142,7 +142,7 @@ class ExperimentManager:
                 try:
                     if not ranks.first:
                         follow(lambda: self._plan(write=False), context, ranks)
-                        return Outcome(self._plan(write=False))
+                        return Outcome(self._plan(write=False), followed=True)
                     outcome = run_plan(self._recorded_plan, context, self.store, stop=stop, announce=progress.announce)
                     ranks.broadcast(None)
                     return outcome

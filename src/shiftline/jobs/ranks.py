@@ -6,6 +6,7 @@ through gloo on the CPU, whatever the tensors of a training go through.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class Ranks:
             return
         import torch.distributed as dist
 
+        # Who has met whom is no news.
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         fabric = self.fabric(device, precision="32-true")
         fabric.launch()
         self._group.append(dist.new_group(backend="gloo"))
@@ -140,14 +143,17 @@ def started_ranks() -> Ranks:
     elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:
         from lightning_fabric.plugins.environments import SLURMEnvironment
 
-        environment = SLURMEnvironment(auto_requeue=False)
-        # srun says how many tasks each node has, "2(x3)" or "2,1" where they differ.
+        # SLURM says how many tasks each node has, "2(x3)" or "2,1" where they differ.
         tasks = os.environ["SLURM_STEP_TASKS_PER_NODE"]
         local = int(tasks.split("(")[0]) if tasks.replace("(x", "").rstrip(")").isdigit() else 0
         if local < 1:
             raise DeviceError(
                 f"srun started {tasks} tasks per node: expected the same number on each (--ntasks-per-node)."
             )
+        try:
+            environment = SLURMEnvironment(auto_requeue=False)
+        except RuntimeError as error:
+            raise DeviceError(f"srun started several tasks in a way that cannot be followed: {error}") from error
     else:
         return ALONE
     check_devices(local)

@@ -41,6 +41,8 @@ class Outcome:
     interrupted : bool
         It was asked to stop.
     seconds : float
+    followed : bool
+        This process only did its share of what rank 0 ran, which has the rest of the outcome.
     """
 
     plan: Plan
@@ -49,6 +51,7 @@ class Outcome:
     blocked: list[Job] = field(default_factory=list)
     interrupted: bool = False
     seconds: float = 0.0
+    followed: bool = False
 
     @property
     def exit_status(self) -> int:
