@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,13 +20,21 @@ from shiftline import (
     SGD,
     Adam,
     AdamW,
+    Architecture,
+    ColourJitter,
     Constant,
     Cosine,
+    CutMix,
+    Cutout,
     ExperimentManager,
     FineTune,
     FromScratch,
     HorizontalFlip,
     LinearProbe,
+    Mixup,
+    RandAugment,
+    RandomResizedCrop,
+    Split,
     Step,
     Translate,
     Triangle,
@@ -34,14 +43,16 @@ from shiftline import (
     glyph_net,
     handwritten_digits,
 )
+from shiftline.data.augment import mix_pairs
 from shiftline.data.loader import TrainingBatches
 from shiftline.data.views import open_view
+from shiftline.declare.recipes import Part
 from shiftline.jobs.context import Context, Interrupted
 from shiftline.jobs.optimisation import build_optimizer, learning_rate_factor, parameter_groups
 from shiftline.jobs.probe import fit_head
 from shiftline.jobs.run import run_group
 from shiftline.launch.planning import data_folder, leaf_records, plan_study
-from shiftline.models.bank import ModelBank
+from shiftline.models.bank import ModelBank, checkpoint_file
 from shiftline.models.preprocessing import normalise
 from shiftline.models.spec import build_classifier, load_model
 from shiftline.plan.checks import leaves
@@ -122,21 +133,55 @@ def test_it_is_the_plain_loop(new_store):
     assert equal(found, model.state_dict())
 
 
+class Dropped(Architecture):
+    """An architecture that draws random numbers in its forward pass."""
+
+    tag = "tests/dropped"
+    size = 32
+
+    def build(self):
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 16), torch.nn.ReLU(), torch.nn.Dropout(0.3))
+        net.num_features = 16
+        return net
+
+
+CLIP = ZeroShot(glyph_clip(), templates=("the digit {}",))
+SHORT = {"train_on": few(), "epochs": 4, "batch_size": 16}
 RESUMED = {
     "sgd": FromScratch(
-        glyph_net("conv-narrow"), train_on=few(), epochs=4, batch_size=16, optimizer=SGD(lr=0.05, nesterov=True),
-        schedule=Step(every=2), augment=[Translate(2), HorizontalFlip()],
+        glyph_net("conv-narrow"), optimizer=SGD(lr=0.05, nesterov=True), schedule=Step(every=2),
+        augment=[Translate(2), HorizontalFlip()], **SHORT,
     ),
     "adamw": FromScratch(
-        glyph_net("mlp"), train_on=few(), epochs=4, batch_size=16, optimizer=AdamW(lr=1e-3), schedule=Cosine(warmup=1),
-        clip_norm=1.0, save=(1, 3),
+        glyph_net("mlp"), optimizer=AdamW(lr=1e-3), schedule=Cosine(warmup=1), clip_norm=1.0, save=(1, 3), **SHORT,
     ),
     "adam-bf16": FromScratch(
-        glyph_net("mlp"), train_on=few(), epochs=4, batch_size=16, optimizer=Adam(lr=1e-3), schedule=Triangle(warmup=1),
-        precision="bf16",
+        glyph_net("mlp"), optimizer=Adam(lr=1e-3), schedule=Triangle(warmup=1), precision="bf16", **SHORT,
     ),
-    "fine-tune": FineTune(
-        ZeroShot(glyph_clip()), train_on=few(), epochs=2, batch_size=16, optimizer=AdamW(lr=1e-3), trainable="head",
+    "fp16": FromScratch(
+        glyph_net("mlp"), optimizer=SGD(lr=0.05), schedule=Constant(warmup_steps=3), precision="fp16", clip_norm=1.0, **SHORT,
+    ),
+    "mixup": FromScratch(glyph_net("mlp"), optimizer=AdamW(lr=1e-3), mix=Mixup(0.4), accumulate=3, **SHORT),
+    "cutmix": FromScratch(
+        glyph_net("mlp"), optimizer=AdamW(lr=1e-3), mix=CutMix(), label_smoothing=0.1,
+        augment=[RandAugment(), Cutout(6), ColourJitter(0.4, 0.4, 0.4, 0.1)], **SHORT,
+    ),
+    "steps": FromScratch(
+        glyph_net("mlp"), train_on=few(), steps=20, batch_size=16, optimizer=SGD(lr=0.05),
+        schedule=Step(every_steps=7), save=(3, 8, 20),
+    ),
+    "fresh": FromScratch(
+        glyph_net("mlp"), train_on=REFERENCE.train.fraction(0.4).class_rates(range(1, 11), fresh=True), epochs=3,
+        batch_size=16, optimizer=SGD(lr=0.05),
+    ),
+    "dropout": FromScratch(Dropped(), optimizer=SGD(lr=0.05), augment=[RandomResizedCrop()], **SHORT),
+    "features": FineTune(CLIP, optimizer=AdamW(lr=1e-3), trainable="head", **SHORT),
+    "frozen": FineTune(
+        CLIP, train_on=few(), epochs=2, batch_size=16, optimizer=AdamW(lr=1e-3), trainable="head", augment=[Translate(1)],
+    ),
+    "joint": FineTune(
+        CLIP, epochs=2, batch_size=16, optimizer=AdamW(lr=1e-3), trainable="encoder", other_data=True,
+        parts=[Part(few(), CLIP), Part(Split("typed-digits", "test").indices(range(40)), CLIP)],
     ),
 }  # fmt: skip
 
@@ -145,8 +190,6 @@ RESUMED = {
 @pytest.mark.parametrize("stop_at", [1, 9])
 def test_resuming_equals_not_being_interrupted(tmp_path, data_root, name, stop_at):
     recipe = RESUMED[name]
-    if name == "fine-tune":
-        recipe = recipe.replace(init=ZeroShot(glyph_clip(), templates=("the digit {}",)))
     stores = []
     for place in ("whole", "cut"):
         store = tmp_path / place
@@ -170,46 +213,47 @@ def test_resuming_equals_not_being_interrupted(tmp_path, data_root, name, stop_a
         run_group([job], context)
         made.append((job, context))
     assert made[0][0].key == made[1][0].key
-    for file in ("model.safetensors", *(f"epoch-{e:04d}.safetensors" for e in recipe.save)):
+    for file in ("model.safetensors", *(checkpoint_file(recipe.unit, after) for after in recipe.save)):
         assert equal(*(weights(context, job, file) for job, context in made))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [0.13, 0.71])
-def test_a_killed_training_goes_on_and_ends_with_the_same_bits(tmp_path, data_root, after):
+def test_killed_trainings_go_on_and_end_with_the_same_bits(tmp_path, data_root):
+    """Every kind of training, in a process that is killed at random moments and started again."""
     code = """
 import sys; sys.path.insert(0, sys.argv[1])
-from test_training import One, RESUMED, prepared
-from shiftline.jobs.run import run_group
-from shiftline.store.attempts import Attempts
-job, context = prepared(RESUMED["sgd"].replace(epochs=600), sys.argv[2], save_seconds=0.2)
+from test_training import RESUMED, prepared, run_with_parents
+recipes = {name: r.replace(steps=600) if r.unit == "step" else r.replace(epochs=40) for name, r in RESUMED.items()}
 print("ready", flush=True)
-run_group([job], context)
-print(job.key)
+for recipe in recipes.values():
+    job, context = prepared(recipe, sys.argv[2], save_seconds=0.1)
+    if not context.store.has(job.key):
+        run_with_parents(job, context)
+    print(job.key, flush=True)
 """
-    keys = []
+    keys, kills, moments = [], 0, random.Random(0)
     for place in ("whole", "cut"):
         store = tmp_path / place
         store.mkdir()
         (store / "data").symlink_to(data_root)
         command = [sys.executable, "-c", code, str(Path(__file__).parent), str(store)]
-        if place == "cut":
-            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as victim:
+        environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+        while place == "cut" and kills < 6:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as victim:
                 assert victim.stdout.readline() == "ready\n"
-                deadline = time.monotonic() + 60
-                while not list((store / "attempts").glob("*/state/state.pt")) and time.monotonic() < deadline:
-                    time.sleep(0.01)
-                time.sleep(after)
+                time.sleep(moments.uniform(0.5, 6))
                 victim.send_signal(signal.SIGKILL)
-                assert victim.wait() == -signal.SIGKILL
-            assert list((store / "attempts").glob("*/state/state.pt"))
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
-        )
-        keys.append(done.stdout.split()[-1])
+                kills += victim.wait() == -signal.SIGKILL
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        keys.append(done.stdout.split()[1:])
     assert keys[0] == keys[1]
-    files = [tmp_path / p / "artifacts" / keys[0][:2] / keys[0] / "model.safetensors" for p in ("whole", "cut")]
-    assert files[0].read_bytes() == files[1].read_bytes()
+    assert len(keys[0]) == len(RESUMED)
+    for key in keys[0]:
+        folders = [tmp_path / place / "artifacts" / key[:2] / key for place in ("whole", "cut")]
+        files = [sorted(path.name for path in folder.glob("*.safetensors")) for folder in folders]
+        assert files[0] == files[1]
+        for name in files[0]:
+            assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
 
 
 def test_a_damaged_state_says_what_to_delete(new_store):
@@ -252,6 +296,180 @@ def test_saved_epochs_are_the_weights_of_those_epochs(tmp_path, data_root):
     job, context = made[0]
     assert equal(weights(context, job, "epoch-0001.safetensors"), weights(*reversed(made[1])))
     assert equal(weights(context, job, "epoch-0004.safetensors"), weights(context, job))
+
+
+@pytest.mark.parametrize("accumulate", [2, 5, 16])
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path, data_root, accumulate):
+    """The last batch of 90 = 5 * 16 + 10 is cut into fewer or smaller parts."""
+    made = []
+    for number, parts in enumerate((1, accumulate)):
+        store = tmp_path / str(number)
+        store.mkdir()
+        (store / "data").symlink_to(data_root)
+        job, context = prepared(
+            FromScratch(glyph_net("mlp"), optimizer=SGD(lr=0.05), accumulate=parts, clip_norm=0.5, **SHORT), store
+        )
+        run_group([job], context)
+        made.append(weights(context, job))
+    for name, tensor in made[0].items():
+        torch.testing.assert_close(made[1][name], tensor, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("mix", [Mixup(0.5), CutMix()])
+def test_mixing_is_the_plain_loop_over_soft_labels(new_store, mix):
+    recipe = FromScratch(
+        glyph_net("mlp"), train_on=few(), epochs=2, batch_size=32, optimizer=SGD(lr=0.05), schedule=Constant(),
+        mix=mix, label_smoothing=0.1, seed=4,
+    )  # fmt: skip
+    job, context = prepared(recipe, new_store)
+    run_group([job], context)
+    found, spec = load_model(context.store.file(job.key, "model.safetensors"))
+    torch.manual_seed(4)
+    model = build_classifier(spec)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    batches = TrainingBatches(open_view(few(), context.data), batch_size=32, size=32, seed=4, mixed=True)
+    for epoch in range(2):
+        for batch in batches.epoch(epoch):
+            optimizer.zero_grad()
+            images, partners = (normalise(b.images, spec.preprocessing) for b in (batch, batch.partners))
+            mixed, share = mix_pairs(images, partners, batch.ids, mix, seed=4, epoch=epoch)
+            one, other = (torch.nn.functional.one_hot(b.labels, 10).float() for b in (batch, batch.partners))
+            target = share[:, None] * one + (1 - share[:, None]) * other
+            target = 0.9 * target + 0.1 / 10
+            (-(target * model(mixed).log_softmax(dim=1)).sum(dim=1).mean()).backward()
+            optimizer.step()
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_training_on_cached_features_is_training_under_a_frozen_encoder(tmp_path, data_root):
+    """An augmentation that changes nothing makes the encoder run in every step."""
+    made = {}
+    for name, augment in (("features", []), ("images", [Translate(0)])):
+        store = tmp_path / name
+        store.mkdir()
+        (store / "data").symlink_to(data_root)
+        job, context = prepared(
+            FineTune(CLIP, optimizer=SGD(lr=0.1), trainable="head", augment=augment, **SHORT), store
+        )
+        run_with_parents(job, context)
+        assert ("features" in job.document) == (name == "features")
+        assert context.store.manifest(job.key).summary["reader"] == ("features" if name == "features" else "ffcv")
+        made[name] = weights(context, job)
+    for name, tensor in made["images"].items():
+        torch.testing.assert_close(made["features"][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_two_probes_of_one_encoder_share_its_features(new_store):
+    class Probes(One):
+        def models(self):
+            return {"a": [LinearProbe(CLIP, train_on=few(), inverse_l2=c) for c in (0.1, 1.0)],
+                    "b": FineTune(CLIP, trainable="head", **SHORT)}  # fmt: skip
+
+    plan = Probes(None, store=new_store).plan()
+    assert sum(job.kind == "features" for job in plan.jobs.values()) == 1
+
+
+def test_weights_after_steps_are_the_weights_after_those_steps(tmp_path, data_root):
+    recipe = RESUMED["steps"].replace(schedule=Constant(), save=(8, 20))
+    made = []
+    for number, changed in enumerate((recipe, recipe.replace(steps=8, save=()))):
+        store = tmp_path / str(number)
+        store.mkdir()
+        (store / "data").symlink_to(data_root)
+        job, context = prepared(changed, store)
+        run_group([job], context)
+        made.append((job, context))
+    (job, context), (short, other) = made
+    assert context.store.manifest(job.key).summary["steps"] == 20
+    assert equal(weights(context, job, "step-0008.safetensors"), weights(other, short))
+    assert equal(weights(context, job, "step-0020.safetensors"), weights(context, job))
+
+
+def test_fp16_is_fp16_on_the_cpu_too(new_store):
+    """Fabric alone would train in bf16: the scaler's state tells which it is."""
+    job, context = prepared(RESUMED["fp16"], new_store, stop_requested=iter([False] * 3 + [True] * 9).__next__)
+    with pytest.raises(Interrupted):
+        run_group([job], context)
+    state = torch.load(context.attempts.state(job.key) / "state.pt", weights_only=True)
+    assert state["precision"]["scale"] >= 1
+
+
+def test_a_frozen_head_stays_as_it_was(new_store):
+    job, context = prepared(FineTune(CLIP, optimizer=AdamW(lr=1e-3), trainable="encoder", **SHORT), new_store)
+    run_with_parents(job, context)
+    (start,) = [j for j in context.plan.jobs.values() if j.kind == "zero-shot"]
+    before, after = weights(context, start), weights(context, job)
+    assert torch.equal(before["head.weight"], after["head.weight"])
+    assert not torch.equal(before["encoder.stem.weight"], after["encoder.stem.weight"])
+
+
+def test_every_part_of_a_joint_training_is_seen_through_its_own_head(new_store):
+    """Under heads that disagree about everything, the loss is that of chance with one head and falls with its own."""
+    other = ZeroShot(
+        glyph_clip(), templates=("the digit {}",),
+        classes=("nine", "eight", "seven", "six", "five", "four", "three", "two", "one", "zero"),
+    )  # fmt: skip
+    images = REFERENCE.train.indices(range(100))
+    flipped = Split("typed-digits", "test").indices(range(100))
+    recipe = FineTune(
+        CLIP, epochs=1, batch_size=50, optimizer=SGD(lr=1e-9), trainable="encoder", other_data=True,
+        parts=[Part(images, CLIP), Part(flipped, other)],
+    )  # fmt: skip
+    job, context = prepared(recipe, new_store)
+    run_with_parents(job, context)
+    expected = []
+    for part in recipe.parts:
+        view = open_view(part.train_on, context.data)
+        module = context.bank.module(CLIP, context.plan.artifacts)
+        head = context.bank.state(part.head, context.plan.artifacts)[0]
+        batch = next(TrainingBatches(view, batch_size=100, size=32).epoch(0))
+        with torch.no_grad():
+            features = module.features(normalise(batch.images, context.leaves[glyph_clip()].preprocessing))
+            logits = features @ head["head.weight"].T + head["head.bias"]
+            expected.append(float(torch.nn.functional.cross_entropy(logits, batch.labels)))
+    assert expected[1] > 2 * expected[0]
+    assert context.store.manifest(job.key).summary["loss"] == pytest.approx(np.mean(expected), rel=1e-3)
+
+
+def test_a_head_on_the_backbone_sits_before_the_projection(new_store):
+    job, context = prepared(FineTune(glyph_clip(), head="random", **SHORT), new_store)
+    run_group([job], context)
+    state, spec = load_model(context.store.file(job.key, "model.safetensors"))
+    assert spec.features == "backbone"
+    assert state["head.weight"].shape == (10, 128)
+    assert not any(name.startswith("encoder.projection") for name in state)
+    model = build_classifier(spec)
+    model.load_state_dict(state)
+    assert model.features(torch.randn(2, 3, 32, 32)).norm(dim=1).sub(1).abs().min() > 1e-3
+
+
+def test_tensorboard_gets_what_the_log_has(new_store):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    job, context = prepared(RESUMED["adamw"], new_store, tensorboard=True)
+    run_group([job], context)
+    lines = [json.loads(line) for line in context.attempts.log(job.key).read_text().splitlines()]
+    events = EventAccumulator(str(new_store / "tensorboard" / job.key[:12]))
+    events.Reload()
+    assert [event.value for event in events.Scalars("loss")] == pytest.approx([line["loss"] for line in lines])
+
+
+@pytest.mark.slow
+def test_a_compiled_network_is_trained_alike(tmp_path, data_root):
+    made = []
+    for compiled in (False, True):
+        store = tmp_path / str(compiled)
+        store.mkdir()
+        (store / "data").symlink_to(data_root)
+        job, context = prepared(
+            FromScratch(glyph_net("mlp"), optimizer=SGD(lr=0.01), **SHORT), store, compiled=compiled
+        )
+        run_group([job], context)
+        made.append(weights(context, job))
+    assert set(made[0]) == set(made[1])
+    for name, tensor in made[0].items():
+        torch.testing.assert_close(made[1][name], tensor, rtol=1e-3, atol=1e-5)
 
 
 def test_a_frozen_encoder_stays_as_it_was(new_store):
