@@ -5,26 +5,48 @@ from __future__ import annotations
 import pytest
 
 from shiftline import (
+    DFR,
     AdamW,
+    Architecture,
     Blur,
+    ColourJitter,
+    Cosine,
+    Cutout,
     FineTune,
     FromScratch,
     Interpolate,
     LinearProbe,
     LocalWeights,
+    Mixup,
+    RandAugment,
+    Recipe,
     Reference,
     Split,
+    Step,
+    Stored,
+    Task,
     ZeroShot,
+    average,
     best,
+    ensemble,
+    ensembles,
+    fisher_average,
+    flip_tta,
     glyph_clip,
     glyph_net,
+    greedy_soup,
     grid,
     handwritten_digits,
     interpolations,
+    patch_joint,
+    patch_parallel,
     replicates,
+    task_arithmetic,
     timm,
+    uniform_soup,
 )
 from shiftline.declare.expressions import describe, distinct, map_children
+from shiftline.declare.recipes import Part
 from shiftline.declare.study import declare_study
 from shiftline.declare.sweeps import Replicate
 from shiftline.declare.transforms import (
@@ -36,12 +58,22 @@ from shiftline.declare.transforms import (
     Tint,
     Transform,
 )
+from shiftline.declare.weight_space import Combine
 from shiftline.errors import DeclarationError
 from shiftline.identity import canonical
 
 REFERENCE = handwritten_digits()
 CLIP = ZeroShot(glyph_clip())
 TUNED = FineTune(CLIP)
+TASK = Task(REFERENCE.train, REFERENCE.val)
+
+
+class Formless(Architecture):
+    tag = "tests/formless"
+
+
+class Lazy(Recipe):
+    tag = "tests/lazy"
 
 
 class Own(Augmentation):
@@ -172,6 +204,66 @@ def test_attributes_for_the_results_table():
         (lambda: AdamW(lr=lambda: 1), "AdamW.lr is a function, which has no canonical form: expected a plain float"),
         (lambda: AdamW(lr="1e-3"), "AdamW.lr is '1e-3' .str.: expected a plain float"),
         (lambda: FromScratch(glyph_net("mlp"), seed=1.0), "seed is 1.0 .float.: expected a plain int"),
+        (
+            lambda: FromScratch(glyph_net("mlp"), epochs=2, steps=3),
+            "has epochs=2 and steps=3: a duration is one of the two",
+        ),
+        (lambda: FromScratch(glyph_net("mlp"), steps=0), "steps is 0: expected 1 or more"),
+        (lambda: FromScratch(glyph_net("mlp"), steps=5, save=(6,)), "expected steps from 1 to 5"),
+        (lambda: FromScratch(glyph_net("mlp"), accumulate=65), "accumulate is 65: expected 1 to batch_size"),
+        (lambda: FromScratch(glyph_net("mlp"), mix="mixup"), "expected Mixup.. or CutMix"),
+        (lambda: Mixup(alpha=0), "Mixup.alpha is 0.0: expected a positive"),
+        (lambda: Cutout(0), "Cutout.pixels is 0"),
+        (lambda: RandAugment(magnitude=31), "magnitude is 31: expected 0 to 30"),
+        (lambda: ColourJitter(hue=0.6), "hue is 0.6: expected 0 to 0.5"),
+        (lambda: Step(), "Step needs every=EPOCHS or every_steps=STEPS"),
+        (lambda: Step(every=1, every_steps=1), "one of the two"),
+        (lambda: Cosine(warmup=1, warmup_steps=3), "give epochs or steps, not both"),
+        (lambda: Cosine(warmup_steps=-3), "Cosine.warmup is negative"),
+        (lambda: FineTune(CLIP, head="random", trainable="encoder"), "a random head that is frozen says nothing"),
+        (lambda: FineTune(CLIP, features="backbone"), "under a head that is kept"),
+        (lambda: FineTune(glyph_clip(), head="random", features="keep"), "choose one of backbone, embedding"),
+        (lambda: FineTune(CLIP, parts=[Part(REFERENCE.train, CLIP)]), 'say trainable="encoder"'),
+        (lambda: FineTune(flip_tta(CLIP)), "averages outputs: it has no weights of its own"),
+        (lambda: LinearProbe(ensemble([CLIP, TUNED])), "averages outputs"),
+        (lambda: DFR(CLIP, groups="colour"), "choose one of class, metadata"),
+        (lambda: uniform_soup([CLIP]), "uniform_soup of 1 model: give two or more"),
+        (lambda: greedy_soup([CLIP]), "greedy_soup of 1 model"),
+        (lambda: average([]), "average of 0 models"),
+        (lambda: average([CLIP, TUNED], weights=[1]), "2 models and 1 weights"),
+        (lambda: average([CLIP, TUNED], weights=[1, -1]), r"sum to 0: no average"),
+        (lambda: average([CLIP, TUNED], weights=[1, float("nan")]), "expected finite numbers"),
+        (lambda: average([CLIP, ensemble([CLIP, TUNED])]), "member 1 is ensemble of logits.*averages outputs"),
+        (lambda: Combine((CLIP, TUNED), (0.5, 0.6)), "sum to 1.1: expected 1"),
+        (lambda: fisher_average([CLIP, TUNED], weights=[1, 0]), "expected positive numbers"),
+        (lambda: fisher_average([CLIP, TUNED], target="label"), "choose one of expected, sampled, empirical"),
+        (lambda: task_arithmetic(CLIP, []), "task_arithmetic of no task"),
+        (lambda: task_arithmetic(CLIP, [(TUNED, "1")]), "expected finite numbers"),
+        (lambda: interpolations(CLIP, TUNED, [0.5], part="tail"), "choose one of all, encoder, head"),
+        (lambda: ensembles(CLIP, TUNED, [1.5]), "alphas=.* is 1.5"),
+        (lambda: ensemble([CLIP, TUNED], weights=[1]), "has 1 weights: give one per member"),
+        (lambda: ensemble([CLIP, TUNED], space="weights"), "choose one of logits, probabilities"),
+        (lambda: ensemble([CLIP, TUNED], weights=[2, -1]), "expected shares of 0 or more"),
+        (lambda: best([CLIP], metric="speed"), "choose one of accuracy, balanced-accuracy"),
+        (lambda: best([CLIP], rule="lowest"), "choose one of highest, one-standard-error"),
+        (lambda: best([CLIP], metric="macro-f1", rule="one-standard-error"), "no mean over examples"),
+        (lambda: best([CLIP], on=["val"]), "holds a str: expected distributions"),
+        (lambda: patch_joint(CLIP, [], supported=[REFERENCE.val]), "give a list of Task"),
+        (lambda: patch_parallel(CLIP, [TASK], supported=[]), "what the model should keep"),
+        (lambda: patch_parallel(CLIP, [TASK] * 4, supported=[REFERENCE.val]), "tries 14641 combinations"),
+        (lambda: Task("train", REFERENCE.val), "Task.train is a str"),
+        (lambda: Stored("abc"), "expected a whole key, 64 hexadecimal digits"),
+        (lambda: ZeroShot(glyph_clip(), templates="imagenet"), "a set: openai-imagenet, simple-imagenet"),
+        (lambda: ZeroShot(glyph_clip(), templates=["a photo of a digit"]), "must hold exactly one {}"),
+        (lambda: ZeroShot(glyph_clip(), classes=["one", ""]), "every class needs at least one name"),
+        (lambda: REFERENCE.train.few_shot(0), "expected 1 or more examples per class"),
+        (lambda: REFERENCE.train.label_noise(2), "expected a share from 0 to 1"),
+        (
+            lambda: REFERENCE.train.class_rates([1, 2], fresh=True).fraction(0.5),
+            "drawn anew in every epoch: select first",
+        ),
+        (lambda: Formless(), "Formless has no build method"),
+        (lambda: Lazy(), "Lazy has no make method"),
         (lambda: FromScratch(glyph_net("mlp"), augment=[Own()]), "the augmentation Own has no apply method"),
         (lambda: REFERENCE.test.shifted(Idle()), "has no apply method"),
         (lambda: replicates(LinearProbe(TUNED), range(3)), "nothing in it depends on a seed"),

@@ -55,7 +55,7 @@ def test_quick_gelu_is_kept_without_the_tag(name, tmp_path, caplog):
     """OpenAI's weights need QuickGELU; a rebuilt model must not fall back to GELU."""
     spec = spec_of(open_clip(name, "openai"))
     assert spec.arguments == {"quick_gelu": True}
-    assert spec.normalise
+    assert spec.features == "embedding"
     model = build_classifier(spec).eval()
     save_model(tmp_path / "m.safetensors", model.state_dict(), spec)
     state, found = load_model(tmp_path / "m.safetensors")

@@ -18,13 +18,22 @@ from shiftline import (
     LocalWeights,
     Reference,
     Split,
+    Task,
+    WithHead,
     ZeroShot,
+    average,
     best,
+    ensembles,
+    fisher_average,
     glyph_clip,
     glyph_net,
+    greedy_soup,
     interpolations,
+    patch_sequential,
     replicates,
+    uniform_soup,
 )
+from shiftline.declare.recipes import Part
 from shiftline.declare.study import declare_study
 from shiftline.errors import DeclarationError, PlanError
 from shiftline.plan.checks import leaves, sources
@@ -32,6 +41,8 @@ from shiftline.plan.graph import build_plan
 from shiftline.plan.jobs import execution_groups
 from shiftline.plan.records import LeafRecord, SplitRecord
 
+NAMED = ZeroShot(glyph_clip(), classes=tuple("klmnopqrst"))
+PHRASED = ZeroShot(glyph_clip(), templates=("my {}",))
 TEN = tuple("abcdefghij")
 PREPROCESSING = {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "crop": 1.0}
 REFERENCE = Reference(Split("d", "train"), Split("d", "val"), Split("d", "test"))
@@ -252,11 +263,110 @@ OTHER = SplitRecord("other", 100, ("x", "y"), (50, 50))
             PlanError, "has 10 examples, fewer than one batch of 64",
         ),
         ({"models": {"a": best([MLP, MLP])}}, DeclarationError, "listed twice"),
+        ({"models": {"a": uniform_soup([CLIP, MLP])}}, DeclarationError, "differ in architecture"),
+        ({"models": {"a": greedy_soup([TUNED, FineTune(NAMED)])}}, DeclarationError, "differ in classes"),
+        ({"models": {"a": average([TUNED, FineTune(PHRASED)])}}, DeclarationError, "differ in templates"),
+        ({"models": {"a": fisher_average([TUNED, FromScratch(glyph_clip())])}}, DeclarationError, "differ in features"),
+        (
+            {"models": {"a": average([TUNED, FineTune(glyph_clip(), head="random")])}},
+            DeclarationError, "differ in features: .* has embedding, .* has backbone",
+        ),
+        ({"models": {"a": WithHead(MLP, CLIP)}}, DeclarationError, "differ in architecture"),
+        (
+            {"models": {"a": FineTune(CLIP, trainable="encoder", other_data=True, parts=[Part(REFERENCE.train, MLP)])}},
+            DeclarationError, "differ in architecture",
+        ),
+        (
+            {"models": {"a": FineTune(FineTune(glyph_clip(), head="random"), head="random", features="embedding")}},
+            DeclarationError, "has lost its projection",
+        ),
+        (
+            {"models": {"a": greedy_soup([TUNED, TUNED.seeded(1)], on=REFERENCE.test)}},
+            DeclarationError, "share examples of d/test",
+        ),
+        (
+            {"models": {"a": best([TUNED, TUNED.seeded(1)], on=REFERENCE.test)}},
+            DeclarationError, "share examples of d/test",
+        ),
+        (
+            {"models": {"a": [best([MLP, MLP.seeded(1)], on=Split("e", "val"))]}, "baseline": "a"},
+            DeclarationError, "which reads other data",
+        ),
+        (
+            {"models": {"a": fisher_average([TUNED, TUNED.seeded(1)], train_on=Split("e", "train"))}},
+            DeclarationError, "training and selection read reference data only",
+        ),
+        (
+            {"models": {"a": MLP}, "shifts": {"x": REFERENCE.test.class_rates([1] * 10, fresh=True)}},
+            DeclarationError, "drawn anew in every epoch: only a training can do that",
+        ),
+        (
+            {"models": {"a": LinearProbe(CLIP, train_on=REFERENCE.train.class_rates([1] * 10, fresh=True))}},
+            DeclarationError, "and this has no epochs",
+        ),
+        (
+            {"models": {"a": MLP.replace(train_on=REFERENCE.train.few_shot(11))}},
+            PlanError, "needs 11 examples of each class, d/train has 10 of",
+        ),
+        ({"models": {"a": MLP.replace(train_on=REFERENCE.train.few_shot(5))}}, PlanError, "has 50 examples, fewer than one batch"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_carried_out_is_refused_before_time_is_spent(arguments, error, message):
     with pytest.raises(error, match=message):
         plan(arguments.pop("models"), **arguments)
+
+
+def test_members_of_a_uniform_soup_in_any_order_are_one_job():
+    members = [TUNED.seeded(seed) for seed in range(4)]
+    first, second = (plan({"a": uniform_soup(order)}) for order in (members, members[::-1]))
+    assert list(first.jobs) != []
+    assert set(first.jobs) == set(second.jobs)
+
+
+def test_ensembles_reuse_the_predictions_of_their_members():
+    alone, together = plan({"a": [CLIP, TUNED]}), plan({"a": [CLIP, TUNED], "b": ensembles(CLIP, TUNED)})
+    assert kinds(together)["predict"] == kinds(alone)["predict"]
+    assert kinds(together)["ensemble"] == 11 * 3
+
+
+def test_a_greedy_soup_waits_for_its_members_held_out_scores():
+    made = plan({"a": greedy_soup([TUNED, TUNED.seeded(1)])})
+    (soup,) = [job for job in made.jobs.values() if job.kind == "greedy-soup"]
+    parents = [made.jobs[key] for key in soup.parents]
+    assert sorted(job.kind for job in parents) == ["score", "score", "train", "train"]
+    assert {job.distribution for job in parents if job.kind == "score"} == {REFERENCE.val}
+
+
+def test_a_selection_on_several_distributions_reads_each_and_changes_the_key():
+    candidates = [TUNED, TUNED.seeded(1)]
+    keys = set()
+    for options in ({}, {"on": REFERENCE.val}, {"on": [REFERENCE.val, Split("e", "val")]}, {"metric": "macro-f1"},
+                    {"rule": "one-standard-error"}):  # fmt: skip
+        made = plan({"a": best(candidates, **options)})
+        (select,) = [job for job in made.jobs.values() if job.kind == "select"]
+        assert len(select.parents) == 2 * len(options.get("on", [0]) if isinstance(options.get("on"), list) else [0])
+        keys.add(select.key)
+    assert len(keys) == 4  # The reference's val split is the default: naming it is no other selection.
+
+
+def test_sequential_patching_is_planned_step_by_step():
+    tasks = [Task(Split("e", f"train{i}"), Split("e", f"val{i}"), PHRASED) for i in range(3)]
+    models = {"a": patch_sequential(CLIP, tasks, supported=[REFERENCE.val], alphas=[0, 0.5, 1])}
+    winners, trained = {}, []
+    for _ in range(4):
+        made = plan(models, winners=winners)
+        ready = [job for job in made.jobs.values() if job.kind == "train" and not job.deferred]
+        trained.append(len(ready))
+        winners |= {job.key: 1 for job in made.jobs.values() if job.kind == "select" and not job.deferred}
+    assert trained == [1, 2, 3, 3]
+    assert not made.deferred
+
+
+def test_deep_expressions_can_be_planned():
+    """Every step of a patch doubles the expression when it is written out as a tree: 2^12 of them would take for ever."""
+    tasks = [Task(Split("e", f"train{i}"), Split("e", f"val{i}")) for i in range(12)]
+    made = plan({"a": patch_sequential(CLIP, tasks, supported=[REFERENCE.val])})
+    assert made.deferred
 
 
 def test_two_parts_of_one_split_are_told_apart_by_their_ids():

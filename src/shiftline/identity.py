@@ -72,8 +72,8 @@ class Declaration(metaclass=_FrozenMeta):
         self.validate()
 
     def __getstate__(self) -> dict[str, Any]:
-        # Hashes of text differ between processes: a pickled one would be wrong.
-        return {name: value for name, value in self.__dict__.items() if name != "_hash"}
+        # What was remembered stays here: hashes of text differ between processes.
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
 
     def validate(self) -> None:
         """Raise `DeclarationError` where the fields make no sense. Called once, when the declaration is made."""

@@ -57,7 +57,7 @@ class Model(Declaration):
 
     def describe(self) -> str:
         """Return the expression on one line."""
-        parts = [*map(str, leaves_of(self)), *(child.describe() for child in children(self)), *self.settings()]
+        parts = [*map(str, leaves_of(self)), *map(describe, children(self)), *self.settings()]
         return f"{type(self).tag}({', '.join(parts)})"
 
     def settings(self) -> Iterator[str]:
@@ -83,10 +83,10 @@ def require_weights(owner: str, model: object) -> None:
         f"{owner} is a {type(model).__name__}: expected a model with a head, such as ZeroShot(...) or FineTune(...).",
     )
     assert isinstance(model, Model)
-    require(
-        model.has_weights,
-        f"{owner} is {model.describe()}, which averages outputs: it has no weights of its own that could be trained or mixed.",
-    )
+    if not model.has_weights:
+        raise DeclarationError(
+            f"{owner} is {describe(model)}, which averages outputs: it has no weights of its own that could be trained or mixed."
+        )
 
 
 def require_numbers(owner: str, values: tuple[float, ...]) -> None:
@@ -160,4 +160,11 @@ def _with_changed_fields(declaration: Declaration, changed: Callable[[Any], Any]
 
 def describe(model: Model | Leaf) -> str:
     """Return an expression on one line, with the settings that differ from their defaults."""
-    return model.describe() if isinstance(model, Model) else str(model)
+    if not isinstance(model, Model):
+        return str(model)
+    # Expressions share their parts: each is put into words once.
+    found: str | None = model.__dict__.get("_described")
+    if found is None:
+        found = model.describe()
+        object.__setattr__(model, "_described", found)
+    return found

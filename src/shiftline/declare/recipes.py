@@ -11,6 +11,7 @@ from shiftline.declare.distributions import Distribution, Reference
 from shiftline.declare.expressions import Model, describe, require, require_weights
 from shiftline.declare.optimisers import AdamW, Cosine, Optimizer, Schedule
 from shiftline.declare.transforms import Augmentation, Mix
+from shiftline.errors import DeclarationError
 from shiftline.identity import Declaration
 
 PRECISIONS = ("32", "bf16", "fp16")
@@ -258,11 +259,11 @@ class FineTune(Trained):
         _require_origin(self)
         _require_choice("FineTune.head", self.head, ("keep", "random"))
         _require_choice("FineTune.trainable", self.trainable, ("all", "head", "encoder"))
-        require(
-            self.head == "random" or isinstance(self.init, Model),
-            f"FineTune of {self.init}: a pre-trained leaf brings no head for the classes of a study. Give it one first "
-            '(ZeroShot(leaf) or LinearProbe(leaf)), or say head="random".',
-        )
+        if self.head != "random" and isinstance(self.init, Leaf):
+            raise DeclarationError(
+                f"FineTune of {self.init}: a pre-trained leaf brings no head for the classes of a study. Give it one first "
+                '(ZeroShot(leaf) or LinearProbe(leaf)), or say head="random".'
+            )
         require(
             not (self.head == "random" and self.trainable == "encoder"),
             'FineTune(head="random", trainable="encoder"): a random head that is frozen says nothing about the classes. Start '

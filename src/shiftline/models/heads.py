@@ -47,7 +47,7 @@ def zero_shot_head(
         rows.append(nn.functional.normalize(mean, dim=0))
     weight = torch.stack(rows) * model.logit_scale.float().exp()
     bias = getattr(model, "logit_bias", None)
-    return weight.cpu(), torch.full((len(rows),), 0.0 if bias is None else float(bias))
+    return weight.cpu(), torch.full((len(rows),), 0.0 if bias is None else float(bias.detach()))
 
 
 def template_set(name: str) -> tuple[str, ...]:
