@@ -127,7 +127,53 @@ def test_the_analysis_of_the_readme_runs_as_it_stands_there():
     assert space["table"].set_index("model").loc["clip", "effective_robustness"] == pytest.approx(0.05, abs=0.02)
 
 
-def test_the_transform_of_the_documentation_keeps_the_contract(tmp_path):
+def test_every_expression_of_the_documentation_is_planned(new_store):
+    text = (ROOT / "docs" / "models.md").read_text()
+    space: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.S):
+        exec(block, space)
+    from shiftline import ExperimentManager, handwritten_digits, typed_digits
+    from shiftline.declare.expressions import Model
+    from shiftline.declare.recipes import Stored
+
+    # A key that no store has cannot be planned.
+    expressions = {
+        name: value for name, value in space.items()
+        if isinstance(value, Model) or (isinstance(value, list) and value and all(isinstance(v, Model) for v in value))
+    }  # fmt: skip
+    del expressions["elsewhere"]
+    assert isinstance(space["elsewhere"], Stored)
+    assert len(expressions) >= 40
+
+    class Documented(ExperimentManager):
+        name = "documented"
+        reference = handwritten_digits()
+        shifts = {"typed": typed_digits().indices(range(600, 720))}
+
+        def models(self):
+            return expressions
+
+    plan = Documented(store=new_store).plan()
+    assert len(plan.jobs) > 300
+    operations = set(re.findall(r"^\| `(\w+)", text, flags=re.M)) | {"Interpolate"}
+    assert operations <= set(re.findall(r"\w+", "".join(re.findall(r"```python\n(.*?)```", text, flags=re.S)))) | {
+        "Interpolate"
+    }
+
+
+def test_measured_numbers_are_committed_with_date_and_hardware():
+    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"measured"}
+    tracked = subprocess.run(
+        ["git", "ls-files", "benchmarks/results"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert {Path(name).stem for name in tracked} == scripts
+    for name in tracked:
+        document = json.loads((ROOT / name).read_text())
+        assert {"date", "hardware", "versions", "measured"} <= set(document)
+
+
+@pytest.mark.slow
+def test_the_classes_of_the_documentation_keep_the_contract(tmp_path):
     parts = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), flags=re.S)
     (tmp_path / "own.py").write_text("\n".join(parts))
     subprocess.run([sys.executable, "own.py"], cwd=tmp_path, check=True)

@@ -20,6 +20,7 @@ from shiftline.identity import canonical
 from shiftline.models.glyph_clip import ASSET, build_glyph_clip, glyph_tokenizer
 from shiftline.models.spec import ModelSpec, build_encoder
 from shiftline.plan.records import LeafRecord
+from shiftline.weights.interpolate import has_finite_values
 
 GLYPH_PREPROCESSING = {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "crop": 1.0}
 
@@ -91,7 +92,7 @@ def _has_backbone(architecture: Leaf) -> bool:
 
 def _check_finite(leaf: Leaf, state: Mapping[str, Tensor]) -> None:
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if not has_finite_values(tensor):
             raise ModelError(
                 f"{leaf}: the weights {name!r} hold NaN or infinite values: nothing can be trained from them."
             )

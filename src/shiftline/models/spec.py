@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from shiftline.declare.architectures import Architecture
 from shiftline.errors import ModelError
 from shiftline.models.classifier import Classifier
+from shiftline.weights.interpolate import has_finite_values
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def save_model(path: Path, state: Mapping[str, Tensor], spec: ModelSpec) -> None
         A weight is NaN or infinite.
     """
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if not has_finite_values(tensor):
             raise ModelError(f"the weights {name!r} hold NaN or infinite values: they are not stored as a result.")
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     save_file(tensors, path, metadata={"shiftline": spec.to_json()})

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from shiftline.errors import WeightsError
+from shiftline.weights.interpolate import has_finite_values
 
 State = Mapping[str, Tensor]
 
@@ -34,11 +35,8 @@ def check_tensor(name: str, first: Tensor, tensor: Tensor, row: int, dtype: torc
             f"{tuple(first.shape)} in the first: weights can be combined only between models of one architecture and one "
             "number of classes."
         )
-    # One pass without a copy; NaN and infinity show in the extremes.
-    if tensor.is_floating_point() and tensor.numel():
-        low, high = torch.aminmax(tensor.detach())
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise WeightsError(f"{name!r} holds NaN or infinite values in member {row}: that training went wrong.")
+    if not has_finite_values(tensor):
+        raise WeightsError(f"{name!r} holds NaN or infinite values in member {row}: that training went wrong.")
 
 
 @torch.no_grad()
