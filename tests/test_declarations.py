@@ -46,9 +46,9 @@ from shiftline import (
     uniform_soup,
 )
 from shiftline.declare.expressions import describe, distinct, map_children
-from shiftline.declare.recipes import Part
 from shiftline.declare.study import declare_study
 from shiftline.declare.sweeps import Replicate
+from shiftline.declare.training import Part
 from shiftline.declare.transforms import (
     Augmentation,
     Contrast,

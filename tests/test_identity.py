@@ -16,8 +16,9 @@ from shiftline.declare.architectures import GlyphNet, glyph_clip, glyph_net, ope
 from shiftline.declare.codec import decode, encode
 from shiftline.declare.distributions import Split
 from shiftline.declare.optimisers import SGD, Adam, AdamW, Constant, Cosine, Step, Triangle
-from shiftline.declare.recipes import FineTune, FromScratch, LinearProbe, ZeroShot
+from shiftline.declare.recipes import LinearProbe, ZeroShot
 from shiftline.declare.sweeps import best, replicates
+from shiftline.declare.training import FineTune, FromScratch
 from shiftline.declare.transforms import Blur, Invert, Noise, Tint, Transform, Translate
 from shiftline.declare.weight_space import Interpolate
 from shiftline.errors import DeclarationError, IdentityError

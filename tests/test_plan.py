@@ -33,8 +33,8 @@ from shiftline import (
     replicates,
     uniform_soup,
 )
-from shiftline.declare.recipes import Part
 from shiftline.declare.study import declare_study
+from shiftline.declare.training import Part
 from shiftline.errors import DeclarationError, PlanError
 from shiftline.plan.checks import leaves, sources
 from shiftline.plan.graph import build_plan

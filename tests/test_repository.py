@@ -44,7 +44,7 @@ def test_environment_yml_is_in_step_with_pyproject():
     conda = dict(name_and_bound(entry) for entry in names)
     conda = {CONDA.get(name, name): bound for name, bound in conda.items()}
     extras = PROJECT["optional-dependencies"]
-    wanted = [*PROJECT["dependencies"], *extras["ffcv"], *extras["wilds"], *extras["notebooks"]]
+    wanted = [*PROJECT["dependencies"], *extras["ffcv"], *extras["wilds"], *extras["tensorboard"], *extras["notebooks"]]
     for name, bound in map(name_and_bound, wanted):
         assert conda.get(name) == bound, f"{name}{bound} of pyproject.toml is {conda.get(name)} in environment.yml"
     build = {"python", "pip", "cxx-compiler", "pkg-config", "libopencv", "libjpeg-turbo"}
@@ -119,9 +119,15 @@ def test_the_study_of_the_readme_runs_as_it_stands_there(tmp_path, data_root):
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
 
 
+def test_the_expressions_of_the_readme_can_be_declared():
+    space = {}
+    exec("from shiftline import *\nclip = ZeroShot(glyph_clip(), templates=PROMPTS)\n" + blocks("python")[2], space)
+    assert len(space["curve"]) == len(space["outputs"]) == 11
+
+
 def test_the_analysis_of_the_readme_runs_as_it_stands_there():
     space = {}
-    exec(blocks("python")[2], space)
+    exec(blocks("python")[3], space)
     assert space["line"].n == 3
     assert len(space["table"]) == 4
     assert space["table"].set_index("model").loc["clip", "effective_robustness"] == pytest.approx(0.05, abs=0.02)

@@ -46,7 +46,7 @@ from shiftline import (
 from shiftline.data.augment import mix_pairs
 from shiftline.data.loader import TrainingBatches
 from shiftline.data.views import open_view
-from shiftline.declare.recipes import Part
+from shiftline.declare.training import Part
 from shiftline.jobs.context import Context, Interrupted
 from shiftline.jobs.optimisation import build_optimizer, learning_rate_factor, parameter_groups
 from shiftline.jobs.probe import fit_head
@@ -223,7 +223,7 @@ def test_killed_trainings_go_on_and_end_with_the_same_bits(tmp_path, data_root):
     code = """
 import sys; sys.path.insert(0, sys.argv[1])
 from test_training import RESUMED, prepared, run_with_parents
-recipes = {name: r.replace(steps=600) if r.unit == "step" else r.replace(epochs=40) for name, r in RESUMED.items()}
+recipes = {name: r.replace(steps=300) if r.unit == "step" else r.replace(epochs=24) for name, r in RESUMED.items()}
 print("ready", flush=True)
 for recipe in recipes.values():
     job, context = prepared(recipe, sys.argv[2], save_seconds=0.1)
@@ -238,7 +238,7 @@ for recipe in recipes.values():
         (store / "data").symlink_to(data_root)
         command = [sys.executable, "-c", code, str(Path(__file__).parent), str(store)]
         environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-        while place == "cut" and kills < 6:
+        while place == "cut" and kills < 5:
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as victim:
                 assert victim.stdout.readline() == "ready\n"
                 time.sleep(moments.uniform(0.5, 6))

@@ -26,11 +26,12 @@ _PUBLIC = {
         "Task", "patch_joint", "patch_parallel", "patch_sequential",
     ),
     f"{_DECLARE}.recipes": (
-        "DFR", "PROMPTS", "FineTune", "FromScratch", "LinearProbe", "Recipe", "Stored", "ZeroShot",
+        "DFR", "PROMPTS", "LinearProbe", "Recipe", "Stored", "ZeroShot",
     ),
     f"{_DECLARE}.sweeps": (
         "HeldOut", "best", "grid", "replicates",
     ),
+    f"{_DECLARE}.training": ("FineTune", "FromScratch"),
     f"{_DECLARE}.transforms": (
         "Augmentation", "Blur", "ColourJitter", "Contrast", "CutMix", "Cutout", "HorizontalFlip", "Invert",
         "Mixup", "Noise", "RandAugment", "RandomResizedCrop", "Recolour", "Rotate", "Tint", "Transform",
@@ -64,8 +65,9 @@ if TYPE_CHECKING:
     from shiftline.declare.optimisers import SGD, Adam, AdamW, Constant, Cosine, Step, Triangle
     from shiftline.declare.output_space import Ensemble, ensemble, ensembles, flip_tta
     from shiftline.declare.patching import Task, patch_joint, patch_parallel, patch_sequential
-    from shiftline.declare.recipes import DFR, PROMPTS, FineTune, FromScratch, LinearProbe, Recipe, Stored, ZeroShot
+    from shiftline.declare.recipes import DFR, PROMPTS, LinearProbe, Recipe, Stored, ZeroShot
     from shiftline.declare.sweeps import HeldOut, best, grid, replicates
+    from shiftline.declare.training import FineTune, FromScratch
     from shiftline.declare.transforms import (
         Augmentation,
         Blur,

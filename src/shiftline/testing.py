@@ -13,9 +13,9 @@ from typing import Any
 from shiftline.declare.codec import decode, encode
 from shiftline.declare.distributions import Distribution, Fraction, Reference, Split
 from shiftline.declare.expressions import Model, children, map_children
-from shiftline.declare.recipes import Checkpoint, Part, Trained
 from shiftline.declare.study import Study
 from shiftline.declare.sweeps import Best
+from shiftline.declare.training import Checkpoint, Part, Trained
 from shiftline.declare.transforms import Transform
 from shiftline.declare.weight_space import FisherAverage
 from shiftline.errors import ShiftlineError

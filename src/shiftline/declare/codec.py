@@ -13,6 +13,7 @@ from shiftline.declare import (
     output_space,
     recipes,
     sweeps,
+    training,
     transforms,
     weight_space,
 )
@@ -24,7 +25,7 @@ def built_in_types() -> dict[str, type[Declaration]]:
     """Return the classes of shiftline by tag."""
     types: dict[str, type[Declaration]] = {}
     for module in (
-        architectures, distributions, optimisers, output_space, recipes, sweeps, transforms, weight_space
+        architectures, distributions, optimisers, output_space, recipes, sweeps, training, transforms, weight_space
     ):  # fmt: skip
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Declaration) and value.tag:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from shiftline.declare.distributions import Distribution
 from shiftline.declare.expressions import Model, require, require_weights
-from shiftline.declare.recipes import FineTune, Part
 from shiftline.declare.sweeps import Best, HeldOut, best
+from shiftline.declare.training import FineTune, Part
 from shiftline.declare.weight_space import ALPHAS, Combine, Interpolate, WithHead, interpolations
 
 MOST_CANDIDATES = 2000

@@ -163,7 +163,7 @@ def grid(recipe: Callable[..., Model], **settings: Iterable[object]) -> list[Mod
 
     >>> from shiftline.declare.optimisers import SGD
     >>> from shiftline.declare.architectures import glyph_net
-    >>> from shiftline.declare.recipes import FromScratch
+    >>> from shiftline.declare.training import FromScratch
     >>> runs = grid(lambda lr, epochs, seed: FromScratch(glyph_net("mlp"), optimizer=SGD(lr=lr), epochs=epochs, seed=seed),
     ...             lr__epochs=[(0.1, 4), (0.2, 8)], seed=[0, 1])
     >>> [(run.optimizer.lr, run.epochs, run.seed) for run in runs]

@@ -8,7 +8,7 @@ from typing import Any
 
 from shiftline.declare.distributions import Distribution, Reference
 from shiftline.declare.expressions import Model, describe, require, require_numbers, require_weights
-from shiftline.declare.recipes import Trained
+from shiftline.declare.training import Trained
 from shiftline.identity import canonical
 
 ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

@@ -1,4 +1,4 @@
-"""Does weight interpolation recover the robustness that fine-tuning loses? On real handwritten digits, in two minutes."""
+"""Does weight interpolation recover the robustness that fine-tuning loses? On real handwritten digits, in a few minutes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 from shiftline.declare.architectures import glyph_clip, glyph_net
 from shiftline.declare.distributions import handwritten_digits, typed_digits
 from shiftline.declare.optimisers import AdamW, Cosine
-from shiftline.declare.recipes import PROMPTS, FineTune, FromScratch, LinearProbe, ZeroShot
+from shiftline.declare.recipes import PROMPTS, LinearProbe, ZeroShot
 from shiftline.declare.sweeps import best, grid, replicates
+from shiftline.declare.training import FineTune, FromScratch
 from shiftline.declare.transforms import Blur, Contrast, Invert, Noise, Recolour, Rotate, Tint, VerticalFlip
 from shiftline.declare.weight_space import interpolations
 from shiftline.manager import ExperimentManager

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from shiftline.declare.architectures import Leaf
 from shiftline.declare.expressions import Model
-from shiftline.declare.recipes import FineTune, FromScratch
+from shiftline.declare.training import FineTune, FromScratch
 from shiftline.jobs.context import Context
 from shiftline.models.classifier import Classifier
 from shiftline.models.leaves import encoder_state, leaf_spec

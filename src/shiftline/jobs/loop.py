@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from shiftline.data.augment import mix_pairs
 from shiftline.data.loader import Batch, Batches
 from shiftline.data.randomness import bits
-from shiftline.declare.recipes import FineTune, FromScratch
+from shiftline.declare.training import FineTune, FromScratch
 from shiftline.errors import DeviceError, TrainingError
 from shiftline.jobs.context import Context, Interrupted
 from shiftline.jobs.optimisation import build_optimizer, learning_rate_factor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shiftline.data.sidecar import DataFolder
 from shiftline.data.views import open_view
 from shiftline.declare.distributions import Distribution
-from shiftline.declare.recipes import Trained
+from shiftline.declare.training import Trained
 from shiftline.errors import PlanError
 from shiftline.plan.jobs import Plan
 

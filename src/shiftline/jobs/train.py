@@ -9,7 +9,7 @@ import torch
 from shiftline.data.loader import Batches, FeatureBatches, JointBatches, TrainingBatches
 from shiftline.data.views import open_view
 from shiftline.declare.distributions import Distribution
-from shiftline.declare.recipes import FineTune, FromScratch
+from shiftline.declare.training import FineTune, FromScratch
 from shiftline.jobs.context import Context
 from shiftline.jobs.features import cached
 from shiftline.jobs.initial import fine_tuned, from_scratch

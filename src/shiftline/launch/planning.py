@@ -12,8 +12,9 @@ from shiftline.data.sidecar import DataFolder
 from shiftline.declare.architectures import Leaf, LocalWeights
 from shiftline.declare.codec import encode
 from shiftline.declare.expressions import leaves_of
-from shiftline.declare.recipes import FromScratch, Stored
+from shiftline.declare.recipes import Stored
 from shiftline.declare.study import Study
+from shiftline.declare.training import FromScratch
 from shiftline.errors import DataError, StoreError
 from shiftline.identity import digest
 from shiftline.launch.extensions import check_extensions

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from shiftline.declare.expressions import Model, describe
-from shiftline.declare.recipes import Checkpoint, FineTune, LinearProbe, Stored, ZeroShot
+from shiftline.declare.recipes import LinearProbe, Stored, ZeroShot
+from shiftline.declare.training import Checkpoint, FineTune
 from shiftline.declare.weight_space import Combine, Interpolate, WithHead
 from shiftline.errors import ModelError, WeightsError
 from shiftline.models.classifier import Classifier

@@ -17,9 +17,10 @@ from shiftline.declare.distributions import (
     Split,
 )
 from shiftline.declare.expressions import Model, children, describe, distinct, leaves_of
-from shiftline.declare.recipes import DFR, FineTune, FromScratch, LinearProbe, Stored, Trained, ZeroShot
+from shiftline.declare.recipes import DFR, LinearProbe, Stored, ZeroShot
 from shiftline.declare.study import Study
 from shiftline.declare.sweeps import Best
+from shiftline.declare.training import FineTune, FromScratch, Trained
 from shiftline.declare.weight_space import Combine, FisherAverage, GreedySoup, Interpolate, WithHead
 from shiftline.errors import DeclarationError, PlanError
 from shiftline.plan.records import LeafRecord, SplitRecord

@@ -9,9 +9,10 @@ from shiftline.declare.architectures import Leaf
 from shiftline.declare.distributions import Distribution, Split
 from shiftline.declare.expressions import Model, children, describe, map_children
 from shiftline.declare.output_space import Ensemble
-from shiftline.declare.recipes import Checkpoint, FromScratch, Stored, ZeroShot, cached_features
+from shiftline.declare.recipes import Stored, ZeroShot, cached_features
 from shiftline.declare.study import Study
 from shiftline.declare.sweeps import Best, HeldOut, Replicate
+from shiftline.declare.training import Checkpoint, FromScratch
 from shiftline.declare.weight_space import FisherAverage, GreedySoup
 from shiftline.errors import PlanError
 from shiftline.identity import SCHEMA, Declaration, canonical, digest
