@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
 from torch import nn
 
 from shiftline import (
@@ -62,8 +65,19 @@ from shiftline import (
     uniform_soup,
     with_batch_norm,
 )
+from shiftline.data.loader import evaluation_chunks
+from shiftline.data.sidecar import DataFolder
+from shiftline.data.views import open_view
+from shiftline.data.writer import Encoding, Example, write_split
 from shiftline.declare.expressions import Model
 from shiftline.declare.recipes import PROMPTS
+from shiftline.errors import DataError
+from shiftline.jobs.predict import load_predictions
+from shiftline.jobs.probe import example_groups, fit_head, group_weights
+from shiftline.launch.planning import data_folder
+from shiftline.models.bank import ModelBank
+from shiftline.models.preprocessing import prepare
+from shiftline.models.spec import build_classifier
 from shiftline.testing import check_study
 
 
@@ -116,6 +130,7 @@ def tuned(**settings):
 
 
 MEMBERS = [tuned(seed=seed) for seed in range(3)]
+GREEDY = greedy_soup(MEMBERS)
 NORMED = FromScratch(SmallNormed(), train_on=TRAIN.fraction(0.2), epochs=3, batch_size=32, optimizer=SGD(lr=0.05))
 TYPED = Split("typed-digits", "test")
 PATCHED = Task(
@@ -173,7 +188,7 @@ class Everything(ExperimentManager):
             },
             "weight space": {
                 "uniform soup": uniform_soup(MEMBERS),
-                "greedy soup": greedy_soup(MEMBERS),
+                "greedy soup": GREEDY,
                 "average": average(MEMBERS, weights=[1, 2, 3]),
                 "swa": swa(tuned(epochs=3), [2, 3]),
                 "fisher": fisher_average(MEMBERS[:2], examples=12, target="expected", train_on=FEW),
@@ -293,3 +308,178 @@ def test_a_key_is_a_model_of_a_study(everything):
     assert later.run().exit_status == 0
     assert accuracy(later, "stored") == accuracy(everything, "wise-ft alpha=1")
     assert accuracy(later, "mixed") == accuracy(everything, "wise-ft alpha=0.5")
+
+
+# ---- what is made is what was said -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bank(everything):
+    return ModelBank(everything.store)
+
+
+@pytest.fixture(scope="module")
+def planned(everything):
+    return everything.plan()
+
+
+def weights(bank, planned, model):
+    return {name: tensor.clone() for name, tensor in bank.state(model, planned.artifacts)[0].items()}
+
+
+def named(planned, name):
+    return next(model for model in planned.models if model.named.model == name)
+
+
+def test_a_part_is_mixed_and_the_other_is_the_starts(bank, planned):
+    start, end = (weights(bank, planned, model) for model in (CLIP, MEMBERS[0]))
+    for name, mixed in (("head only", "head."), ("encoder only", "encoder.")):
+        found = weights(bank, planned, named(planned, name).expression)
+        module = {
+            n: t.clone()
+            for n, t in bank.module(named(planned, name).expression, planned.artifacts).state_dict().items()
+        }
+        for tensor, value in found.items():
+            expected = torch.lerp(start[tensor], end[tensor], 0.5) if tensor.startswith(mixed) else start[tensor]
+            assert torch.equal(value, expected)
+            assert torch.equal(module[tensor], expected)
+
+
+def test_flipped_predictions_are_the_mean_of_two_views(everything, bank, planned):
+    prediction = load_predictions(everything.store, named(planned, "flip").predictions["reference"])
+    module = bank.module(MEMBERS[0], planned.artifacts)
+    spec = bank.spec(MEMBERS[0], planned.artifacts)
+    view = open_view(everything.reference.test, data_folder(everything.store))
+    (chunk,) = evaluation_chunks(view)
+    with torch.no_grad():
+        images = prepare(torch.cat(chunk.images), spec.preprocessing)
+        expected = (module(images) + module(images.flip(-1))) / 2
+    torch.testing.assert_close(prediction["logits"], expected, rtol=1e-4, atol=1e-5)
+    plain = load_predictions(everything.store, named(planned, "wise-ft alpha=1").predictions["reference"])
+    assert not torch.allclose(prediction["logits"], plain["logits"], atol=1e-2)
+
+
+def test_the_greedy_soup_is_that_of_brute_force(everything, bank, planned):
+    (job,) = [job for job in planned.jobs.values() if job.kind == "greedy-soup"]
+    summary = everything.store.manifest(job.key).summary
+    members = [weights(bank, planned, model) for model in MEMBERS]
+    view = open_view(everything.reference.val, data_folder(everything.store))
+    (chunk,) = evaluation_chunks(view)
+    spec = bank.spec(MEMBERS[0], planned.artifacts)
+    images = prepare(torch.cat(chunk.images), spec.preprocessing)
+    module = build_classifier(spec).eval()
+
+    def correct(rows):
+        mean = {n: torch.stack([members[r][n] for r in rows]).mean(0) for n in members[0]}
+        module.load_state_dict(mean)
+        with torch.no_grad():
+            return int((module(images).argmax(1) == chunk.labels).sum()), mean
+
+    alone = [correct([row])[0] for row in range(3)]
+    assert summary["alone"] == alone
+    order = sorted(range(3), key=lambda row: -alone[row])
+    kept = order[:1]
+    for row in order[1:]:
+        if correct([*kept, row])[0] >= correct(kept)[0]:
+            kept.append(row)
+    assert summary["kept"] == kept
+    for name, tensor in correct(kept)[1].items():
+        torch.testing.assert_close(weights(bank, planned, GREEDY)[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_a_kept_combination_is_the_combination(everything, bank, planned):
+    kept, soup = (weights(bank, planned, model) for model in (keep(average(MEMBERS)), average(MEMBERS)))
+    assert all(torch.equal(kept[name], soup[name]) for name in soup)
+    logits = [load_predictions(everything.store, named(planned, n).predictions["blur"])["logits"] for n in ("kept", "uniform soup")]  # fmt: skip
+    torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)
+
+
+def test_task_arithmetic_is_its_formulas(bank, planned):
+    base, a, b = (weights(bank, planned, model) for model in (CLIP, *MEMBERS[:2]))
+    formulas = {
+        "addition": lambda n: base[n] + 0.5 * (a[n] - base[n]) + 0.5 * (b[n] - base[n]),
+        "negation": lambda n: base[n] - 0.3 * (a[n] - base[n]),
+        "analogy": lambda n: b[n] + 0.2 * (a[n] - base[n]),
+    }
+    for name, formula in formulas.items():
+        found = weights(bank, planned, named(planned, name).expression)
+        for tensor, value in found.items():
+            torch.testing.assert_close(value, formula(tensor), rtol=1e-4, atol=1e-5)
+
+
+def test_dfr_is_scikit_learn_with_balanced_examples(everything, bank, planned):
+    """On 5 examples of each class, with one class thinned out: every class counts the same."""
+    view = open_view(TRAIN.class_rates([1, 5, 5, 5, 5, 5, 5, 5, 5, 5]).fraction(0.2), data_folder(everything.store))
+    module = bank.module(MEMBERS[0], planned.artifacts)
+    (chunk,) = evaluation_chunks(view)
+    spec = bank.spec(MEMBERS[0], planned.artifacts)
+    with torch.no_grad():
+        features = module.features(prepare(torch.cat(chunk.images), spec.preprocessing)).double().numpy()
+    labels = chunk.labels.numpy()
+    shares = group_weights(labels)
+    assert shares.sum() == pytest.approx(len(labels))
+    sums = np.bincount(labels, weights=shares, minlength=10)
+    np.testing.assert_allclose(sums, len(labels) / 10)
+    weight, bias, _ = fit_head(features, labels, num_classes=10, inverse_l2=0.2, max_iterations=1000, weights=shares)
+    scaled = StandardScaler().fit(features)
+    theirs = LogisticRegression(C=0.2, max_iter=1000).fit(
+        scaled.transform(features), labels, sample_weight=compute_sample_weight("balanced", labels)
+    )
+    np.testing.assert_allclose(
+        features @ weight.T + bias, theirs.decision_function(scaled.transform(features)), atol=1e-4
+    )
+
+
+def test_groups_of_the_metadata_are_told_apart_within_classes(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+    folder = DataFolder(tmp_path)
+    groups = ["land", "water", "land", "land", "water", "land"] * 2
+    examples = [
+        Example(image, row % 2, group=group) for row, (image, group) in enumerate(zip(images, groups, strict=True))
+    ]
+    write_split(folder, Split("birds", "val"), examples, classes=["a", "b"], encoding=Encoding("raw"))
+    ids, labels = np.arange(12), np.arange(12) % 2
+    found = example_groups(Split("birds", "val"), folder, ids, labels, "metadata")
+    pairs = [f"{label} {group}" for label, group in zip(labels, groups, strict=True)]
+    assert len(set(found)) == len(set(pairs)) == 4
+    assert len(set(zip(found, pairs, strict=True))) == 4
+    plain = [Example(image, row % 2) for row, image in enumerate(images)]
+    write_split(folder, Split("plain", "val"), plain, classes=["a", "b"], encoding=Encoding("raw"))
+    with pytest.raises(DataError, match='was written without groups: say groups="class"'):
+        example_groups(Split("plain", "val"), folder, ids, labels, "metadata")
+
+
+def test_reestimated_batch_norm_changes_statistics_only(bank, planned):
+    before, after = (weights(bank, planned, named(planned, name).expression) for name in ("as it is", "re-estimated"))
+    for name, tensor in before.items():
+        if "running" in name:
+            assert not torch.allclose(tensor, after[name])
+        elif "num_batches" not in name:
+            assert torch.equal(tensor, after[name])
+
+
+def test_patching_leaves_the_head_as_it_is(bank, planned):
+    head = weights(bank, planned, CLIP)["head.weight"]
+    for name in ("joint", "sequential", "parallel"):
+        torch.testing.assert_close(weights(bank, planned, named(planned, name).expression)["head.weight"], head)
+    task = weights(bank, planned, PATCHED.head)["head.weight"]
+    under = weights(bank, planned, named(planned, "sequential, under the task's head").expression)["head.weight"]
+    assert torch.equal(under, task)
+    assert not torch.allclose(task, head)
+
+
+def test_a_selection_over_tasks_is_judged_under_each_tasks_head(everything, planned):
+    """The value of a candidate is the mean of its accuracies, the task's under the task's own head."""
+    table = everything.candidates()
+    scores = {job.key: job for job in planned.jobs.values() if job.kind == "score"}
+    checked = 0
+    for job in planned.jobs.values():
+        if job.kind == "select" and len(job.document["candidates"][0]) == 2 and job.model.on[1].head == PATCHED.head:
+            values = table[table["key"] == job.key]["value"].tolist()
+            for value, keys in zip(values, job.document["candidates"], strict=True):
+                assert isinstance(scores[keys[1]].model, WithHead)
+                assert scores[keys[1]].model.head == PATCHED.head
+                parts = [everything.store.manifest(key).summary["value"] for key in keys]
+                assert value == pytest.approx(sum(parts) / 2)
+                checked += 1
+    assert checked >= 3

@@ -68,7 +68,7 @@ def example_groups(
 
     table = pd.read_parquet(folder.metadata(distribution.source), columns=["group"])
     said = table["group"].to_numpy()[ids]
-    if pd.isna(said).any():
+    if (pd.isna(said) | (said == "")).any():
         raise DataError(
             f'{distribution.source} was written without groups: say groups="class", or write the data with a group per example '
             "(`shiftline data write --wilds` does)."
