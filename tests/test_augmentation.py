@@ -37,6 +37,14 @@ def test_an_augmentation_is_a_function_of_seed_epoch_and_id(augmentation):
         assert not torch.equal(augment(IMAGES, IDS, [augmentation], **other), whole)
 
 
+@pytest.mark.parametrize("augmentation", [*EACH, Translate(3)], ids=lambda a: type(a).tag)
+def test_two_of_a_kind_have_numbers_of_their_own(augmentation):
+    once, twice = (augment(IMAGES, IDS, [augmentation] * n, seed=1, epoch=2) for n in (1, 2))
+    again = augment(once, IDS, [augmentation], seed=1, epoch=2)
+    assert not torch.equal(twice, once)
+    assert not torch.equal(twice, again)
+
+
 def test_cutout_paints_one_grey_square_that_the_border_may_cut():
     white = torch.full((500, 3, 20, 20), 255, dtype=torch.uint8)
     found = augment(white, torch.arange(500), [Cutout(6)], seed=0, epoch=0)

@@ -277,6 +277,17 @@ def test_a_fisher_average_does_not_depend_on_the_order(order):
     assert first["n"] == 7
 
 
+def test_tied_tensors_stay_tied_in_a_fisher_average():
+    def tied(value):
+        tensor = torch.full((2,), value)
+        return {"a": tensor, "b": tensor}
+
+    fishers = [{"a": torch.full((2,), 3.0)}, {"a": torch.full((2,), 1.0)}]
+    found = fisher_average([tied(0.0), tied(1.0)], fishers, [1.0, 1.0])
+    assert found["a"].data_ptr() == found["b"].data_ptr()
+    assert found["a"].tolist() == [0.25, 0.25]
+
+
 @pytest.mark.parametrize(
     ("fisher", "weights", "message"),
     [

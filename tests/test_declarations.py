@@ -6,6 +6,7 @@ import pytest
 
 from shiftline import (
     DFR,
+    SGD,
     AdamW,
     Architecture,
     Blur,
@@ -41,6 +42,7 @@ from shiftline import (
     patch_joint,
     patch_parallel,
     replicates,
+    swa,
     task_arithmetic,
     timm,
     uniform_soup,
@@ -106,6 +108,14 @@ def test_replicates_change_the_seed_of_the_outermost_training_only():
     assert replicates(best([TUNED]), [2]) == [Replicate(best([TUNED]), 2)]
 
 
+def test_a_replicate_keeps_what_another_member_starts_from():
+    start = FromScratch(glyph_net("mlp"))
+    path = Interpolate(start, FineTune(start, epochs=1), 0.5).seeded(5)
+    assert (path.start.seed, path.end.seed, path.end.init) == (0, 5, start)
+    added = task_arithmetic(start, [(FineTune(start), 0.5)]).seeded(5)
+    assert [member.seed for member in added.members] == [0, 5]
+
+
 def test_grids_multiply_and_tied_keys_change_together():
     runs = grid(lambda lr, epochs, seed: (lr, epochs, seed), lr__epochs=[(0.1, 4), (0.2, 8)], seed=[0, 1])
     assert runs == [(0.1, 4, 0), (0.1, 4, 1), (0.2, 8, 0), (0.2, 8, 1)]
@@ -119,7 +129,7 @@ def test_generators_are_taken_whole():
 
 
 def test_numbers_of_equal_meaning_have_one_form():
-    assert canonical(AdamW(lr=1, betas=(0, 1))) == canonical(AdamW(lr=1.0, betas=(0.0, 1.0)))
+    assert canonical(AdamW(lr=1, betas=(0, 0.5))) == canonical(AdamW(lr=1.0, betas=(0.0, 0.5)))
 
 
 def test_checkpoints_share_one_run():
@@ -216,6 +226,24 @@ def test_attributes_for_the_results_table():
         (lambda: Cutout(0), "Cutout.pixels is 0"),
         (lambda: RandAugment(magnitude=31), "magnitude is 31: expected 0 to 30"),
         (lambda: ColourJitter(hue=0.6), "hue is 0.6: expected 0 to 0.5"),
+        (lambda: SGD(lr=0.1, momentum=0.0, nesterov=True), "Nesterov's method needs momentum"),
+        (lambda: SGD(lr=0.1, momentum=1.0), "SGD.momentum is 1.0"),
+        (lambda: AdamW(lr=0.1, betas=(0.9,)), "expected two numbers from 0 to below 1"),
+        (lambda: FromScratch(LocalWeights(glyph_net("mlp"), "x.pt")), "would not read the file"),
+        (
+            lambda: FromScratch(glyph_net("mlp"), augment=[Cutout(3), RandomResizedCrop()]),
+            "Give one of them, and put it first",
+        ),
+        (lambda: ZeroShot(glyph_clip(), templates=["the {} of {x}"]), "and no other braces"),
+        (lambda: swa(best([TUNED]), [1, 2]), "swa of a Best: expected a training"),
+        (
+            lambda: Reference(REFERENCE.train.class_rates([1] * 10, fresh=True), REFERENCE.val, REFERENCE.test),
+            "give the fresh",
+        ),
+        (
+            lambda: REFERENCE.train.class_rates([1] * 10, fresh=True).label_noise(0.1),
+            "drawn anew in every epoch: select first",
+        ),
         (lambda: Step(), "Step needs every=EPOCHS or every_steps=STEPS"),
         (lambda: Step(every=1, every_steps=1), "one of the two"),
         (lambda: Cosine(warmup=1, warmup_steps=3), "give epochs or steps, not both"),

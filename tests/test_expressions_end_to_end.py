@@ -69,9 +69,9 @@ from shiftline.data.loader import evaluation_chunks
 from shiftline.data.sidecar import DataFolder
 from shiftline.data.views import open_view
 from shiftline.data.writer import Encoding, Example, write_split
-from shiftline.declare.expressions import Model
+from shiftline.declare.expressions import Model, distinct
 from shiftline.declare.recipes import PROMPTS
-from shiftline.errors import DataError
+from shiftline.errors import DataError, DeclarationError, StoreError
 from shiftline.jobs.predict import load_predictions
 from shiftline.jobs.probe import example_groups, fit_head, group_weights
 from shiftline.launch.planning import data_folder
@@ -483,3 +483,44 @@ def test_a_selection_over_tasks_is_judged_under_each_tasks_head(everything, plan
                 assert value == pytest.approx(sum(parts) / 2)
                 checked += 1
     assert checked >= 3
+
+
+def stored_study(everything, expressions, baseline=None):
+    class Later(ExperimentManager):
+        name = "later"
+        reference = Everything.reference
+        shifts = Everything.shifts
+
+        def models(self):
+            return expressions
+
+    study = Later(store=everything.store.root, quiet=True)
+    study.baseline = baseline
+    return study
+
+
+def test_what_a_stored_model_was_trained_on_is_not_forgotten(everything, planned, tmp_path):
+    """Patched on typed digits: other data, refused as baseline, and never scored on what it was trained on."""
+    patched = named(planned, "sequential, under the task's head").expression
+    tuned_on_typed = next(part for part in distinct(patched) if isinstance(part, FineTune) and part.other_data)
+    key = planned.artifacts[tuned_on_typed]
+    table = stored_study(everything, {"a": WithHead(Stored(key), CLIP)})
+    assert table.run().exit_status == 0
+    assert table.results()["other_data"].all()
+    clean = stored_study(everything, {"a": Stored(planned.artifacts[MEMBERS[0]])})
+    assert clean.run().exit_status == 0
+    assert not clean.results()["other_data"].any()
+    with pytest.raises(DeclarationError, match="which reads other data"):
+        stored_study(everything, {"a": Stored(key)}, baseline="a").plan()
+    leaking = stored_study(everything, {"a": Stored(key)})
+    leaking.shifts = {"typed": typed_digits()}
+    with pytest.raises(DeclarationError, match="share examples of typed-digits/test"):
+        leaking.plan()
+    check_study(lambda **options: stored_study(everything, {"a": Stored(key)}))
+
+
+def test_a_stored_model_that_is_none_is_refused(everything, planned):
+    (score,) = [job.key for job in planned.jobs.values() if job.kind == "select"][:1]
+    for key, message in (("0" * 64, "has no artifact 000000000000"), (score, "has no file 'model.safetensors'")):
+        with pytest.raises(StoreError, match=message):
+            stored_study(everything, {"a": Stored(key)}).plan()

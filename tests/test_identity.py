@@ -28,7 +28,7 @@ GOLDEN = Path(__file__).parent / "golden" / "digests.json"
 
 rates = st.floats(1e-6, 10)
 optimizers = st.one_of(
-    st.builds(SGD, lr=rates, momentum=st.floats(0, 0.99), nesterov=st.booleans()),
+    st.builds(SGD, lr=rates, momentum=st.floats(0.1, 0.99), nesterov=st.booleans()),
     st.builds(Adam, lr=rates),
     st.builds(AdamW, lr=rates, weight_decay=st.floats(0, 1)),
 )
@@ -48,6 +48,8 @@ distributions = st.recursive(
         st.builds(lambda d, t: d.shifted(t), below, transforms),
         st.builds(lambda d, i: d.indices(i), below, st.sets(st.integers(0, 50), min_size=1)),
         st.builds(lambda d, r: d.class_rates(r), below, st.lists(st.floats(0.1, 1), min_size=1, max_size=5)),
+        st.builds(lambda d, k, s: d.few_shot(k, seed=s), below, st.integers(1, 9), st.integers(0, 9)),
+        st.builds(lambda d, f: d.label_noise(f), below, st.floats(0, 1)),
     ),
     max_leaves=4,
 )

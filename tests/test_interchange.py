@@ -49,10 +49,7 @@ def library_logits(code, inputs):
     scope = {"images": inputs}
     with torch.no_grad():
         lines = code.splitlines()
-        exec("\n".join(lines[:-1]), scope)
-        if "model" in scope:
-            scope["model"].eval()
-        exec(lines[-1], scope)
+        exec("\n".join(lines), scope)
     return scope["logits"]
 
 
@@ -319,3 +316,18 @@ def test_an_encoder_without_its_projection_is_a_leafs_own(tmp_path):
     model = build_classifier(spec)
     assert isinstance(model, Classifier)
     model.encoder.load_state_dict(bare)
+
+
+def test_what_an_export_prints_and_says_is_held_to(tmp_path):
+    model, spec = random_model(timm("resnet18"))
+    store = stored(tmp_path / "store", model, spec)
+    with pytest.raises(StoreError, match="expected a name that ends in .safetensors"):
+        export_artifact(store, "a", tmp_path / "out.pt")
+    export_artifact(store, "a", tmp_path / "out.safetensors")
+    with pytest.raises(ModelError, match="says that it is timm:resnet18, --architecture says timm:resnet50"):
+        import_file(store, tmp_path / "out.safetensors", architecture="timm:resnet50")
+    from shiftline import glyph_net
+
+    small, small_spec = random_model(glyph_net("mlp"))
+    save_model(tmp_path / "glyph.safetensors", small.state_dict(), small_spec)
+    assert store.has(import_file(store, tmp_path / "glyph.safetensors"))

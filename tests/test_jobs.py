@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,11 +14,13 @@ from shiftline.errors import StoreError, WeightsError
 from shiftline.jobs import predict as predict_module
 from shiftline.jobs.context import Context
 from shiftline.jobs.predict import load_predictions, predict_group
+from shiftline.jobs.score import select
 from shiftline.launch.planning import data_folder, leaf_records
 from shiftline.models.bank import ModelBank
 from shiftline.models.preprocessing import prepare
 from shiftline.plan.checks import leaves
-from shiftline.store.artifacts import Store
+from shiftline.plan.jobs import Job
+from shiftline.store.artifacts import Draft, Store
 from shiftline.store.attempts import Attempts
 
 
@@ -194,3 +198,31 @@ def test_a_failure_blocks_only_what_depends_on_it(new_store):
     again = study.run()
     assert again.made == 0
     assert len(again.failed) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "rule", "expected"),
+    [
+        ([[0.5], [0.9], [0.7]], "highest", 1),
+        ([[0.5], [0.9], [0.9]], "highest", 1),
+        ([[0.9, 0.1], [0.6, 0.6]], "highest", 1),
+        ([[0.5], [0.889], [0.891], [0.9]], "one-standard-error", 2),
+        # Two held-out sets: the standard error of the mean of two is smaller by the root of two.
+        ([[0.892, 0.892], [0.894, 0.894], [0.9, 0.9]], "one-standard-error", 1),
+    ],
+)
+def test_selections_follow_their_rule(tmp_path, values, rule, expected):
+    store = Store(tmp_path)
+    keys = []
+    for row, scores in enumerate(values):
+        keys.append([])
+        for column, value in enumerate(scores):
+            key = f"{row:032x}{column:032x}"
+            with store.publish(key, "score", {}) as draft:
+                draft.summary.update(value=value, variance=0.01**2, n=100)
+            keys[-1].append(key)
+    job = Job("s" * 64, "select", {"candidates": keys, "rule": rule}, (), "select")
+    context = SimpleNamespace(store=store)
+    draft = Draft(tmp_path)
+    select(job, draft, context)
+    assert draft.summary["position"] == expected

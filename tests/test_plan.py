@@ -13,6 +13,7 @@ from shiftline import (
     Blur,
     FineTune,
     FromScratch,
+    HeldOut,
     Interpolate,
     LinearProbe,
     LocalWeights,
@@ -29,6 +30,8 @@ from shiftline import (
     glyph_net,
     greedy_soup,
     interpolations,
+    patch_joint,
+    patch_parallel,
     patch_sequential,
     replicates,
     uniform_soup,
@@ -43,6 +46,7 @@ from shiftline.plan.records import LeafRecord, SplitRecord
 
 NAMED = ZeroShot(glyph_clip(), classes=tuple("klmnopqrst"))
 PHRASED = ZeroShot(glyph_clip(), templates=("my {}",))
+LETTERS = Task(Split("l", "train"), Split("l", "val"), ZeroShot(glyph_clip(), classes=("A", "B", "C")))
 TEN = tuple("abcdefghij")
 PREPROCESSING = {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "crop": 1.0}
 REFERENCE = Reference(Split("d", "train"), Split("d", "val"), Split("d", "test"))
@@ -214,6 +218,8 @@ def test_ten_thousand_jobs_are_planned_within_seconds():
     assert time.process_time() - started < 60
 
 
+ABC = SplitRecord("letters", 100, ("A", "B", "C"), (34, 33, 33))
+TENS = SplitRecord("tens", 100, TEN, (10,) * 10)
 SMALL = SplitRecord("small", 10, TEN, (1,) * 10)
 OTHER = SplitRecord("other", 100, ("x", "y"), (50, 50))
 
@@ -246,7 +252,7 @@ OTHER = SplitRecord("other", 100, ("x", "y"), (50, 50))
         ),
         ({"models": {"a": ZeroShot(glyph_net("mlp"))}}, DeclarationError, "no text tower"),
         ({"models": {"a": FineTune(glyph_net("mlp"), head="random")}}, DeclarationError, "no pre-trained weights to start from"),
-        ({"models": {"a": ZeroShot(glyph_clip(), classes=("x", "y"))}}, DeclarationError, "names 2 classes, the data has 10"),
+        ({"models": {"a": ZeroShot(glyph_clip(), classes=("x", "y"))}}, DeclarationError, "has a head of 2 classes, d/test has 10"),
         ({"models": {"a": Interpolate(CLIP, MLP, 0.5)}}, DeclarationError, "differ in architecture"),
         (
             {"models": {"a": Interpolate(CLIP, FineTune(ZeroShot(glyph_clip(), classes=tuple("klmnopqrst"))), 0.5)}},
@@ -271,6 +277,20 @@ OTHER = SplitRecord("other", 100, ("x", "y"), (50, 50))
             {"models": {"a": average([TUNED, FineTune(glyph_clip(), head="random")])}},
             DeclarationError, "differ in features: .* has embedding, .* has backbone",
         ),
+        (
+            {"models": {"a": best([TUNED, TUNED.seeded(1)], on=HeldOut(REFERENCE.val, MLP))}},
+            DeclarationError, "differ in architecture",
+        ),
+        (
+            {"models": {"a": best([TUNED, TUNED.seeded(1)], on=HeldOut(REFERENCE.val, LinearProbe(glyph_clip())))}},
+            DeclarationError, "differ in features",
+        ),
+        ({"models": {"a": interpolations(CLIP, best([TUNED, MLP]))}}, DeclarationError, "differ in architecture"),
+        (
+            {"models": {"a": patch_sequential(CLIP, LETTERS, supported=REFERENCE.val)}, "splits": {"l/train": ABC, "l/val": TENS}},
+            DeclarationError, "l/val. has 10 classes, its head .* has 3: a task's head has one output per class",
+        ),
+        ({"models": {"a": WithHead(CLIP, LETTERS.head)}}, DeclarationError, "has a head of 3 classes, d/test has 10"),
         ({"models": {"a": WithHead(MLP, CLIP)}}, DeclarationError, "differ in architecture"),
         (
             {"models": {"a": FineTune(CLIP, trainable="encoder", other_data=True, parts=[Part(REFERENCE.train, MLP)])}},
@@ -360,6 +380,19 @@ def test_sequential_patching_is_planned_step_by_step():
         winners |= {job.key: 1 for job in made.jobs.values() if job.kind == "select" and not job.deferred}
     assert trained == [1, 2, 3, 3]
     assert not made.deferred
+
+
+@pytest.mark.parametrize("patch", [patch_joint, patch_sequential, patch_parallel])
+def test_a_patched_task_may_have_classes_of_its_own(patch):
+    made = plan({"a": patch(CLIP, LETTERS, supported=REFERENCE.val)}, splits={"l/train": ABC, "l/val": ABC})
+    (train,) = [job for job in made.jobs.values() if job.kind == "train" and not job.deferred]
+    assert "l/train" in train.document["data"]
+
+
+def test_an_interpolation_with_other_names_for_the_classes_is_one_with_what_was_trained_from_it():
+    named_clip = ZeroShot(glyph_clip(), classes=TEN)
+    plan({"a": interpolations(CLIP, FineTune(named_clip))})
+    plan({"a": interpolations(NAMED, FineTune(LinearProbe(glyph_clip(), features="embedding")))})
 
 
 def test_deep_expressions_can_be_planned():

@@ -132,8 +132,12 @@ def _run_in_processes(devices: int, arguments: list[str], *, threads: int) -> in
     from shiftline.jobs.ranks import check_devices
 
     check_devices(devices)
-    place = next(i for i, word in enumerate(arguments) if word.partition("=")[0] == "--devices")
-    rest = arguments[:place] + arguments[place + (1 if "=" in arguments[place] else 2) :]
+    rest, words = [], iter(arguments)
+    for word in words:
+        if word == "--devices":
+            next(words, None)
+        elif not word.startswith("--devices="):
+            rest.append(word)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
     command = [*torchrun, "--module", "shiftline.cli", *rest]
     with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(threads)}) as process:

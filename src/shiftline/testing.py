@@ -5,24 +5,25 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shiftline.declare.codec import decode, encode
-from shiftline.declare.distributions import Distribution, Fraction, Reference, Split
+from shiftline.declare.distributions import Distribution, Fraction, Reference, Shifted, Split
 from shiftline.declare.expressions import Model, children, map_children
 from shiftline.declare.study import Study
 from shiftline.declare.sweeps import Best
 from shiftline.declare.training import Checkpoint, Part, Trained
 from shiftline.declare.transforms import Transform
-from shiftline.declare.weight_space import FisherAverage
+from shiftline.declare.weight_space import FisherAverage, GreedySoup
 from shiftline.errors import ShiftlineError
 from shiftline.identity import Declaration
 from shiftline.manager import ExperimentManager
-from shiftline.plan.checks import count
+from shiftline.plan.checks import count, stored
 from shiftline.plan.records import SplitRecord
+from shiftline.store.artifacts import Store
 
 EXAMPLES = 40
 """Examples that are kept of every distribution."""
@@ -120,14 +121,26 @@ def _shrunken(study: ExperimentManager, declared: Study, folder: Path) -> Experi
     own_data = study.store.root / "data"
     if own_data.is_dir():
         (folder / "data").symlink_to(own_data.resolve())
+    _link_stored(declared, study.store, folder)
     records = _records(declared, folder)
 
-    def cut(distribution: Distribution) -> Distribution:
+    reference = declared.reference
+
+    def smaller(distribution: Distribution) -> Distribution:
         size = count(distribution, records)
         return Fraction(distribution, min(1.0, EXAMPLES / max(size, 1)))
 
-    reference = declared.reference
-    small = Reference(cut(reference.train), cut(reference.val), cut(reference.test))
+    small = Reference(smaller(reference.train), smaller(reference.val), smaller(reference.test))
+    cuts = {reference.train: small.train, reference.val: small.val, reference.test: small.test}
+
+    def cut(distribution: Distribution) -> Distribution:
+        """A part of a reference split becomes the smaller split: what lay within it still does."""
+        for part in _chain(distribution):
+            if part in cuts:
+                return cuts[part]
+            if isinstance(part, Shifted):
+                break
+        return smaller(distribution)
 
     def shrink(model: Model) -> Model:
         if isinstance(model, Checkpoint):
@@ -142,6 +155,8 @@ def _shrunken(study: ExperimentManager, declared: Study, folder: Path) -> Experi
             # One epoch can make two candidates equal.
             changes["candidates"] = tuple(dict.fromkeys(model.candidates))
             changes["on"] = tuple(held.replace(distribution=cut(held.distribution)) for held in model.on)
+        if isinstance(model, GreedySoup) and model.on is not None:
+            changes["on"] = cut(model.on)
         if isinstance(model, FisherAverage):
             changes["examples"] = min(model.examples, 8)
         if isinstance(model, Trained):
@@ -167,7 +182,7 @@ def _shrunken(study: ExperimentManager, declared: Study, folder: Path) -> Experi
 
     class Tiny(ExperimentManager):
         name = declared.name
-        shifts = {name: cut(distribution) for name, distribution in declared.shifts}
+        shifts = {name: smaller(distribution) for name, distribution in declared.shifts}
         baseline = declared.baseline if declared.baseline in kept else None
         threads = study.threads
 
@@ -176,6 +191,26 @@ def _shrunken(study: ExperimentManager, declared: Study, folder: Path) -> Experi
 
     Tiny.reference = small
     return Tiny(store=folder, quiet=True)
+
+
+def _chain(distribution: Distribution) -> Iterator[Distribution]:
+    """Yield a distribution and what it is made of."""
+    step: Distribution | None = distribution
+    while step is not None:
+        yield step
+        step = getattr(step, "of", None)
+
+
+def _link_stored(declared: Study, own: Store, folder: Path) -> None:
+    """Make the artifacts that a study names by key, and what they came from, visible in the temporary store."""
+    pending = [model.key for model in stored(declared)]
+    while pending:
+        key = pending.pop()
+        target = Store(folder).path(key)
+        if own.has(key) and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(own.path(key).resolve())
+            pending += own.manifest(key).document["parents"]
 
 
 def _records(declared: Study, folder: Path) -> dict[Split, SplitRecord]:

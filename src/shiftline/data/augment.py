@@ -89,18 +89,22 @@ def augment(images: Tensor, ids: Tensor, augmentations: Sequence[Augmentation], 
     DataError
         A user's augmentation returns another shape or type.
     """
+    seen: dict[str, int] = {}
     for augmentation in augmentations:
+        # The second of a kind has numbers of its own: two equal ones are not one.
+        number = seen[augmentation.tag] = seen.get(augmentation.tag, 0) + 1
+        stream = augmentation.tag if number == 1 else f"{augmentation.tag} {number}"
         if isinstance(augmentation, HorizontalFlip):
-            u = uniform(HorizontalFlip.tag, seed, ids, epoch=epoch)[:, 0]
+            u = uniform(stream, seed, ids, epoch=epoch)[:, 0]
             images = torch.where((u < augmentation.p)[:, None, None, None], images.flip(3), images)
         elif isinstance(augmentation, Translate):
-            images = _translate(images, ids, augmentation.pixels, seed=seed, epoch=epoch)
+            images = _translate(images, ids, augmentation.pixels, stream, seed=seed, epoch=epoch)
         elif isinstance(augmentation, Cutout):
-            images = _cutout(images, ids, augmentation.pixels, seed=seed, epoch=epoch)
+            images = _cutout(images, ids, augmentation.pixels, stream, seed=seed, epoch=epoch)
         elif isinstance(augmentation, ColourJitter):
-            images = colour_jitter(images, ids, augmentation, seed=seed, epoch=epoch)
+            images = _colour_jitter(images, ids, augmentation, stream, seed=seed, epoch=epoch)
         elif isinstance(augmentation, RandAugment):
-            images = rand_augment(images, ids, augmentation, seed=seed, epoch=epoch)
+            images = _rand_augment(images, ids, augmentation, stream, seed=seed, epoch=epoch)
         elif not isinstance(augmentation, RandomResizedCrop):
             changed = augmentation.apply(images, ids, seed=seed, epoch=epoch)  # type: ignore[attr-defined]
             if changed.shape != images.shape or changed.dtype != images.dtype:
@@ -112,10 +116,10 @@ def augment(images: Tensor, ids: Tensor, augmentations: Sequence[Augmentation], 
     return images
 
 
-def _cutout(images: Tensor, ids: Tensor, pixels: int, *, seed: int, epoch: int) -> Tensor:
+def _cutout(images: Tensor, ids: Tensor, pixels: int, stream: str, *, seed: int, epoch: int) -> Tensor:
     """Paint a square grey; its centre is uniform over the image, so that it may be cut by the border."""
     height, width = images.shape[-2:]
-    u = uniform(Cutout.tag, seed, ids, epoch=epoch, draws=2)
+    u = uniform(stream, seed, ids, epoch=epoch, draws=2)
     top = (u[:, 0] * height).long() - pixels // 2
     left = (u[:, 1] * width).long() - pixels // 2
     return torch.where(
@@ -131,9 +135,9 @@ def _inside(top: Tensor, left: Tensor, tall: Tensor | int, wide: Tensor | int, h
     return down[:, :, None] & across[:, None, :]
 
 
-def colour_jitter(images: Tensor, ids: Tensor, jitter: ColourJitter, *, seed: int, epoch: int) -> Tensor:
+def _colour_jitter(images: Tensor, ids: Tensor, jitter: ColourJitter, stream: str, *, seed: int, epoch: int) -> Tensor:
     """Change brightness, contrast, saturation and hue of each image, by torchvision's functions."""
-    signed = 2 * uniform(ColourJitter.tag, seed, ids, epoch=epoch, draws=4).numpy() - 1
+    signed = 2 * uniform(stream, seed, ids, epoch=epoch, draws=4).numpy() - 1
     changed = []
     for image, (brightness, contrast, saturation, hue) in zip(images, signed, strict=True):
         if jitter.brightness:
@@ -176,9 +180,11 @@ RAND_AUGMENT: tuple[Callable[[Tensor, float, float], Tensor], ...] = (
 """Operations on (image, strength in [0, 1], sign), with the ranges of torchvision's RandAugment."""
 
 
-def rand_augment(images: Tensor, ids: Tensor, augmentation: RandAugment, *, seed: int, epoch: int) -> Tensor:
+def _rand_augment(
+    images: Tensor, ids: Tensor, augmentation: RandAugment, stream: str, *, seed: int, epoch: int
+) -> Tensor:
     """Apply random operations to each image."""
-    u = uniform(RandAugment.tag, seed, ids, epoch=epoch, draws=2 * augmentation.operations).numpy()
+    u = uniform(stream, seed, ids, epoch=epoch, draws=2 * augmentation.operations).numpy()
     strength = augmentation.magnitude / 30
     changed = []
     for image, numbers in zip(images, u, strict=True):
@@ -229,8 +235,8 @@ def mix_pairs(
     return torch.where(box[:, None].to(images.device), partners, images), left_over.to(images.device, images.dtype)
 
 
-def _translate(images: Tensor, ids: Tensor, pixels: int, *, seed: int, epoch: int) -> Tensor:
-    u = uniform(Translate.tag, seed, ids, epoch=epoch, draws=2)
+def _translate(images: Tensor, ids: Tensor, pixels: int, stream: str, *, seed: int, epoch: int) -> Tensor:
+    u = uniform(stream, seed, ids, epoch=epoch, draws=2)
     offsets = (u * (2 * pixels + 1)).long() - pixels
     height, width = images.shape[-2:]
     # Gathering with clamped positions pads with the edge.

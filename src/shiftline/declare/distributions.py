@@ -98,7 +98,7 @@ class _Derived(Distribution):
                 f"{type(self).__name__} needs a distribution, got {type(self.of).__name__}. "
                 'Start from a split: Split("digits", "test").shifted(...)'
             )
-        if self.of.is_fresh and not isinstance(self, (Shifted, LabelNoise)):
+        if self.of.is_fresh and not isinstance(self, Shifted):
             raise DeclarationError(
                 f"{type(self).__name__} of {self.of}, which is drawn anew in every epoch: select first, and put fresh=True on the "
                 "last selection."
@@ -238,6 +238,11 @@ class Reference(Declaration):
                 raise DeclarationError(
                     f"Reference.{name} is a {type(getattr(self, name)).__name__}: expected a distribution, for example "
                     f'Split("digits", "{name}").'
+                )
+            if getattr(self, name).is_fresh:
+                raise DeclarationError(
+                    f"Reference.{name} ({getattr(self, name)}) is drawn anew in every epoch: only a training can do that. Leave "
+                    "fresh=True out, and give the fresh distribution to train_on."
                 )
         if self.val == self.test:
             raise DeclarationError(

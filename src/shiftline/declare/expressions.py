@@ -48,8 +48,10 @@ class Model(Declaration):
         return {}
 
     def seeded(self, seed: int) -> Model:
-        """Return the expression with the seed of its outermost training operations set."""
-        return map_children(self, lambda below: below.seeded(seed))
+        """Return the expression with the seed of its outermost training operations set; what they start from stays."""
+        members = list(dict.fromkeys(children(self)))
+        origins = {part for member in members for child in children(member) for part in distinct(child)}
+        return map_children(self, lambda below: below if below in origins else below.seeded(seed))
 
     def attributes(self) -> dict[str, Any]:
         """Return seed, epoch and alpha, where the expression has them: columns of a results table."""

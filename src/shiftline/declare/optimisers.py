@@ -15,6 +15,9 @@ class Optimizer(Declaration):
             raise DeclarationError(f"{type(self).__name__}.lr is {lr}: expected a positive learning rate.")
         if not decay >= 0:
             raise DeclarationError(f"{type(self).__name__}.weight_decay is {decay}: expected 0 or more.")
+        betas = getattr(self, "betas", (0.9, 0.999))
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise DeclarationError(f"{type(self).__name__}.betas is {betas}: expected two numbers from 0 to below 1.")
 
 
 class SGD(Optimizer):
@@ -26,6 +29,15 @@ class SGD(Optimizer):
     nesterov: bool = False
     weight_decay: float = 0.0
     decay_all: bool = False
+
+    def validate(self) -> None:
+        super().validate()
+        if not 0 <= self.momentum < 1:
+            raise DeclarationError(f"SGD.momentum is {self.momentum}: expected 0 to below 1.")
+        if self.nesterov and not self.momentum:
+            raise DeclarationError(
+                "SGD(nesterov=True, momentum=0): Nesterov's method needs momentum. Set it to 0.9, for example."
+            )
 
 
 class Adam(Optimizer):

@@ -8,7 +8,7 @@ on held-out data of patched and supported tasks, every one counting the same.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from shiftline.declare.distributions import Distribution
@@ -47,14 +47,14 @@ class Task:
         return HeldOut(self.val, self.head)
 
 
-FineTuning = Callable[..., FineTune]
+Judged = Distribution | HeldOut
 
 
 def patch_joint(
     start: Model,
-    tasks: Sequence[Task],
+    tasks: Sequence[Task] | Task,
     *,
-    supported: Sequence[Distribution | HeldOut],
+    supported: Sequence[Judged] | Judged,
     alphas: Iterable[float] = ALPHAS,
     **training: object,
 ) -> Best:
@@ -71,7 +71,7 @@ def patch_joint(
     training
         Fields of `FineTune`: epochs, optimizer, ...
     """
-    _require_tasks("patch_joint", start, tasks, supported)
+    tasks, supported = _listed("patch_joint", start, tasks, supported)
     parts = tuple(Part(task.train, start if task.head is None else task.head) for task in tasks)
     tuned = FineTune(start, trainable="encoder", parts=parts, other_data=True, **training)  # type: ignore[arg-type]
     return best(interpolations(start, tuned, alphas), on=[*supported, *(task.held_out() for task in tasks)])
@@ -79,16 +79,16 @@ def patch_joint(
 
 def patch_sequential(
     start: Model,
-    tasks: Sequence[Task],
+    tasks: Sequence[Task] | Task,
     *,
-    supported: Sequence[Distribution | HeldOut],
+    supported: Sequence[Judged] | Judged,
     alphas: Iterable[float] = ALPHAS,
     **training: object,
 ) -> Best:
     """Patch on one task after the other, each time starting from the patched model."""
-    _require_tasks("patch_sequential", start, tasks, supported)
+    tasks, supported = _listed("patch_sequential", start, tasks, supported)
     alphas, patched = list(alphas), start
-    judged: list[Distribution | HeldOut] = list(supported)
+    judged: list[Judged] = list(supported)
     for task in tasks:
         tuned = _tuned(patched, task, training)
         judged.append(task.held_out())
@@ -99,9 +99,9 @@ def patch_sequential(
 
 def patch_parallel(
     start: Model,
-    tasks: Sequence[Task],
+    tasks: Sequence[Task] | Task,
     *,
-    supported: Sequence[Distribution | HeldOut],
+    supported: Sequence[Judged] | Judged,
     alphas: Iterable[float] = ALPHAS,
     **training: object,
 ) -> Best:
@@ -109,7 +109,7 @@ def patch_parallel(
 
     Every combination of the tasks' own coefficients is tried.
     """
-    _require_tasks("patch_parallel", start, tasks, supported)
+    tasks, supported = _listed("patch_parallel", start, tasks, supported)
     alphas = list(alphas)
     tries = len(alphas) ** len(tasks)
     require(
@@ -136,12 +136,16 @@ def _mixed(start: Model, tuned: Model, alpha: float) -> Model:
     return Interpolate(start, tuned, alpha, "encoder")
 
 
-def _require_tasks(
-    owner: str, start: Model, tasks: Sequence[Task], supported: Sequence[Distribution | HeldOut]
-) -> None:
+def _listed(
+    owner: str, start: Model, tasks: Sequence[Task] | Task, supported: Sequence[Judged] | Judged
+) -> tuple[list[Task], list[Judged]]:
+    """Return tasks and supported data as lists, checked; one alone need not be in a list."""
     require_weights(f"{owner}(start)", start)
+    tasks = [tasks] if isinstance(tasks, Task) else list(tasks)
     require(bool(tasks) and all(isinstance(t, Task) for t in tasks), f"{owner}: give a list of Task(train, val, head).")
+    judged = [supported] if isinstance(supported, (Distribution, HeldOut)) else list(supported)
     require(
-        bool(supported),
+        bool(judged),
         f"{owner}(supported=[]): give held-out data of what the model should keep, for example [reference.val].",
     )
+    return tasks, judged

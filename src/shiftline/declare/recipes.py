@@ -51,8 +51,10 @@ class ZeroShot(Model):
             require(bool(self.templates), "ZeroShot.templates is empty: give at least one text with {} for the name.")
             for template in self.templates:
                 require(
-                    isinstance(template, str) and template.count("{}") == 1,
-                    f"the template {template!r} must hold exactly one {{}} for the class name.",
+                    isinstance(template, str)
+                    and template.count("{}") == 1
+                    and not set(template.replace("{}", "")) & set("{}"),
+                    f"the template {template!r} must hold exactly one {{}} for the class name, and no other braces.",
                 )
         for row, names in enumerate(self.classes or ()):
             group = (names,) if isinstance(names, str) else names

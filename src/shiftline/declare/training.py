@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from shiftline.declare.architectures import Leaf
+from shiftline.declare.architectures import Leaf, LocalWeights
 from shiftline.declare.distributions import Distribution, Reference
 from shiftline.declare.expressions import Model, describe, require, require_weights
 from shiftline.declare.optimisers import AdamW, Cosine, Optimizer, Schedule
 from shiftline.declare.origins import require_choice, require_origin, require_train_on, set_features
-from shiftline.declare.transforms import Augmentation, Mix
+from shiftline.declare.transforms import Augmentation, Mix, RandomResizedCrop
 from shiftline.errors import DeclarationError
 from shiftline.identity import Declaration
 
@@ -103,6 +103,10 @@ class Trained(Model):
             f"{name}.augment is {self.augment!r}: expected a list of {', '.join(sorted(cls.__name__ for cls in known))}.",
         )
         require(
+            not any(isinstance(a, RandomResizedCrop) for a in self.augment[1:]),
+            f"{name}.augment: RandomResizedCrop is applied while an image is decoded. Give one of them, and put it first.",
+        )
+        require(
             self.mix is None or isinstance(self.mix, Mix), f"{name}.mix is {self.mix!r}: expected Mixup() or CutMix()."
         )
         require(0 <= self.label_smoothing < 1, f"{name}.label_smoothing is {self.label_smoothing}: expected 0 to 1.")
@@ -153,6 +157,11 @@ class FromScratch(Trained):
             isinstance(self.architecture, Leaf),
             f"FromScratch(architecture=...) is a {type(self.architecture).__name__}: expected timm(...), open_clip(...) "
             "or glyph_net(...).",
+        )
+        require(
+            not isinstance(self.architecture, LocalWeights),
+            f"FromScratch({self.architecture}): a training from random weights would not read the file. Fine-tune from it, or name "
+            "the architecture alone.",
         )
         super().validate()
 

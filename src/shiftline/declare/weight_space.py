@@ -123,6 +123,7 @@ class FisherAverage(Model):
     target: str = "sampled"
     floor: float = 1e-6
     train_on: Distribution | None = None
+    other_data: bool = False
 
     def validate(self) -> None:
         _require_members("fisher_average", self.members)
@@ -271,6 +272,10 @@ def swa(run: Trained, after: Iterable[int]) -> Combine:
 
     Where the network has batch norm, re-estimate its statistics: ``with_batch_norm(swa(...))``.
     """
+    require(
+        isinstance(run, Trained),
+        f"swa of a {type(run).__name__}: expected a training, FromScratch(...) or FineTune(...), whose checkpoints are averaged.",
+    )
     return average(run.checkpoints(after))
 
 

@@ -93,6 +93,9 @@ def own(job: Job, draft: Draft, context: Context) -> None:
             f"{name}.make returned a {type(made).__name__}: expected a classifier, as work.model(...) gives."
         )
     spec = work.spec(origin)
-    if set(made.state_dict()) != set(build_classifier(spec).state_dict()):
-        raise TrainingError(f"{name}.make returned a classifier of another architecture than {origin.describe()}.")
+    wanted = {n: tensor.shape for n, tensor in build_classifier(spec).state_dict().items()}
+    if {n: tensor.shape for n, tensor in made.state_dict().items()} != wanted:
+        raise TrainingError(
+            f"{name}.make returned a classifier of another architecture or number of classes than {origin.describe()}."
+        )
     save_model(draft.folder / WEIGHTS, made.state_dict(), spec)

@@ -15,11 +15,12 @@ from shiftline.data.loader import Chunk, evaluation_chunks
 from shiftline.data.views import View, open_view
 from shiftline.declare.expressions import Model
 from shiftline.declare.output_space import FlipTTA
-from shiftline.errors import StoreError
+from shiftline.errors import ModelError, StoreError
 from shiftline.jobs.context import Context, Interrupted
 from shiftline.models.preprocessing import normalise, resize_and_crop
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Store
+from shiftline.weights.interpolate import has_finite_values
 
 LOGITS = "predictions.safetensors"
 CHUNK = 2048
@@ -43,8 +44,10 @@ def predict_group(jobs: Sequence[Job], context: Context) -> None:
     chunks = sorted((chunk for share in shares for chunk in share), key=lambda chunk: int(chunk.ids[0]))
     shared = {"labels": torch.cat([c.labels for c in chunks]), "ids": torch.cat([c.ids for c in chunks])}
     for job in jobs:
+        logits = torch.cat([chunk.logits[job.key] for chunk in chunks])
+        if not has_finite_values(logits):
+            raise ModelError(f"{job.label}: the logits hold NaN or infinite values: these weights are no model.")
         with context.store.publish(job.key, job.kind, job.document) as draft:
-            logits = torch.cat([chunk.logits[job.key] for chunk in chunks])
             save_file({"logits": logits, **shared}, draft.folder / LOGITS)
             draft.summary.update(n=len(view), classes=len(view.classes))
 

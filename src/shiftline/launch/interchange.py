@@ -40,6 +40,10 @@ def export_artifact(store: Store, key: str, path: Path, *, after: int | None = N
     from shiftline.models.interchange import loading_code, to_library
     from shiftline.models.spec import load_model
 
+    if path.suffix != ".safetensors":
+        raise StoreError(
+            f"{path}: expected a name that ends in .safetensors, which is what is written and what libraries go by."
+        )
     found = [name for name in store.complete() if name.startswith(key)]
     if len(found) != 1:
         what = "no artifact" if not found else f"{len(found)} artifacts"

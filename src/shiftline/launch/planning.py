@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from shiftline.data.prepare import split_records
 from shiftline.data.sidecar import DataFolder
 from shiftline.declare.architectures import Leaf, LocalWeights
-from shiftline.declare.codec import encode
+from shiftline.declare.codec import decode, encode
+from shiftline.declare.distributions import Distribution
 from shiftline.declare.expressions import leaves_of
 from shiftline.declare.recipes import Stored
 from shiftline.declare.study import Study
 from shiftline.declare.training import FromScratch
-from shiftline.errors import DataError, StoreError
+from shiftline.errors import DataError, DeclarationError, StoreError
 from shiftline.identity import digest
 from shiftline.launch.extensions import check_extensions
 from shiftline.plan.checks import expressions, leaves, sources, stored
@@ -100,8 +101,40 @@ def stored_record(model: Stored, store: Store) -> LeafRecord:
     spec = model_header(store.file(model.key, name))
     return LeafRecord(
         spec["library"], spec["architecture"], None, model.key, spec["preprocessing"], spec["features"] == "embedding",
-        spec["arguments"], features=spec["features"],
+        spec["arguments"], features=spec["features"], num_classes=spec["num_classes"],
+        classes=tuple(tuple(c) if isinstance(c, list) else c for c in spec["classes"]), templates=tuple(spec["templates"]),
+        data=_data_behind(model.key, store),
     )  # fmt: skip
+
+
+def _data_behind(key: str, store: Store) -> tuple[Distribution, ...] | None:
+    """Return every distribution that an artifact and its origins were trained or selected on; None for a file taken in."""
+    found: dict[Distribution, None] = {}
+    pending, seen = [key], set()
+    while pending:
+        key = pending.pop()
+        if key in seen:
+            continue
+        seen.add(key)
+        if not store.has(key):
+            return None
+        document: Mapping[str, Any] = store.manifest(key).document
+        if document["kind"] == "import":
+            return None
+        try:
+            found.update(dict.fromkeys(decode(read) for read in _read_by(document)))
+        except DeclarationError:
+            return None  # A user's own class that is not there any more.
+        pending += document["parents"]
+    return tuple(found)
+
+
+def _read_by(document: Mapping[str, Any]) -> list[Any]:
+    """Return the forms of the distributions that a job trained on, or whose predictions something was selected by."""
+    declaration = document.get("declaration", {})
+    forms = [declaration.get("train_on"), declaration.get("on"), document.get("distribution")]
+    forms += [part["train_on"] for part in declaration.get("parts", ())]
+    return [form for form in forms if isinstance(form, dict)]
 
 
 def model_header(path: Path) -> dict[str, Any]:

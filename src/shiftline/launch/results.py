@@ -8,7 +8,6 @@ from statistics import fmean
 
 from shiftline.declare.expressions import describe
 from shiftline.declare.sweeps import Best
-from shiftline.plan.checks import reads_other_data
 from shiftline.plan.jobs import Plan
 from shiftline.store.artifacts import Store
 
@@ -46,7 +45,6 @@ def scores(plan: Plan, store: Store) -> Iterator[Score]:
     for planned in plan.models:
         attributes = planned.expression.attributes()
         recipe = describe(planned.expression)
-        other_data = reads_other_data(planned.named.expression, plan.study.reference)
         for distribution, key in planned.scores.items():
             if key in complete and key not in counted:
                 summary = store.manifest(key).summary
@@ -54,7 +52,7 @@ def scores(plan: Plan, store: Store) -> Iterator[Score]:
             correct, n = counted.get(key, (None, None))
             yield Score(
                 planned.named.model, planned.named.group, recipe, attributes.get("seed"), attributes.get("epoch"),
-                attributes.get("alpha"), other_data, distribution, "accuracy", correct, n, key,
+                attributes.get("alpha"), planned.other_data, distribution, "accuracy", correct, n, key,
             )  # fmt: skip
 
 

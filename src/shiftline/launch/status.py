@@ -39,7 +39,7 @@ def status(plan: Plan, store: Store) -> list[JobStatus]:
             state, detail = "running", f"on {holder['host']}, process {holder['pid']}"
         elif job.key in failed:
             state, detail = "failed", (attempts.failure(job.key) or {}).get("error", "")
-        elif any(states[parent] in ("failed", "blocked") for parent in job.parents):
+        elif any(states.get(parent) in ("failed", "blocked") for parent in job.parents):
             state = "blocked"
         else:
             state = "waiting" if job.deferred else "missing"

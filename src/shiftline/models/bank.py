@@ -45,7 +45,7 @@ class ModelBank:
         self.store, self.device, self.limit = store, device, limit
         self._states: OrderedDict[tuple[str, str], tuple[State, ModelSpec]] = OrderedDict()
         self._modules: dict[str, Classifier] = {}
-        self._checked: set[tuple[Model, Model]] = set()
+        self._checked: set[tuple[Model, Model, str]] = set()
 
     def state(self, model: Model, artifacts: Artifacts) -> tuple[State, ModelSpec]:
         """Return the weights of an expression (not to be changed) and how its model is built.
@@ -65,8 +65,9 @@ class ModelBank:
         if isinstance(model, Combine):
             return combine(self.stream(model.members, artifacts), model.weights), self.spec(model, artifacts)
         if isinstance(model, WithHead):
-            encoder, head = self.state(model.encoder, artifacts)[0], self.state(model.head, artifacts)[0]
-            return _parted(encoder, head, HEAD), self.spec(model, artifacts)
+            (encoder, spec), (head, other) = self.state(model.encoder, artifacts), self.state(model.head, artifacts)
+            _check_comparable(spec, other.with_head_of(spec), model.encoder, model.head)
+            return _parted(encoder, head, HEAD), spec.with_head_of(other)
         raise ModelError(f"{describe(model)} has no weights: its selection has not been made, or it averages outputs.")
 
     def module(self, model: Model, artifacts: Artifacts) -> Classifier:
@@ -156,10 +157,10 @@ class ModelBank:
             end, other = _parted(end, start, HEAD), other.with_head_of(spec)
         elif model.part == "head":
             end = _parted(start, end, HEAD)
-        if (model.start, model.end) not in self._checked:
+        if (model.start, model.end, model.part) not in self._checked:
             _check_comparable(spec, other, model.start, model.end)
             check_ends(start, end)
-            self._checked.add((model.start, model.end))
+            self._checked.add((model.start, model.end, model.part))
         return start, end, spec
 
     def _read(self, key: str, name: str) -> tuple[State, ModelSpec]:

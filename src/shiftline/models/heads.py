@@ -41,7 +41,7 @@ def zero_shot_head(
     device = next(model.parameters()).device
     rows = []
     for names in classes:
-        texts = [template.format(name) for template in templates for name in names]
+        texts = [template.replace("{}", name) for template in templates for name in names]
         features = model.encode_text(tokenizer(texts).to(device)).float()
         mean = nn.functional.normalize(features, dim=-1).mean(dim=0)
         rows.append(nn.functional.normalize(mean, dim=0))

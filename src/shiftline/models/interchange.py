@@ -54,7 +54,7 @@ def loading_code(spec: ModelSpec, path: Path) -> str:
         arguments = "".join(f", {name}={value!r}" for name, value in spec.arguments.items())
         return (
             f"import timm\nmodel = timm.create_model({spec.architecture!r}, num_classes={spec.num_classes}{arguments}, "
-            f"checkpoint_path={str(path)!r})\nlogits = model(images)"
+            f"checkpoint_path={str(path)!r}).eval()\nlogits = model(images)"
         )
     lines = [
         "import open_clip, torch",
@@ -64,7 +64,8 @@ def loading_code(spec: ModelSpec, path: Path) -> str:
         f"state = load_file({str(path)!r})",
     ]
     if spec.features == "backbone":
-        lines.append("model.visual.proj = None  # The head sits on the features before the projection.")
+        projection = "proj = None" if _has_projection_parameter(spec) else "head.proj = torch.nn.Identity()"
+        lines.append(f"model.visual.{projection}  # The head sits on the features before the projection.")
     lines += [
         "model.load_state_dict(state, strict=False)",
         "features = model.eval().visual(images)",
@@ -88,6 +89,10 @@ def from_library(path: Path, architecture: str | None) -> tuple[dict[str, Tensor
         The file is missing, damaged or a pickle of objects; or the architecture is needed, unknown, or another one.
     """
     spec = _own_metadata(path)
+    if spec is not None and architecture is not None and architecture != f"{spec.library}:{spec.architecture}":
+        raise ModelError(
+            f"{path} says that it is {spec.library}:{spec.architecture}, --architecture says {architecture}: leave it out."
+        )
     if spec is None:
         if architecture is None:
             raise ModelError(f"{path} does not say what it is the weights of: give --architecture timm:NAME.")
@@ -129,11 +134,20 @@ def _from_library(state: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Ten
             (f"{ENCODER}{name.removeprefix('visual.')}" if name.startswith("visual.") else name): tensor
             for name, tensor in state.items()
         }
+    if spec.library != "timm":
+        return dict(state)  # Ours: the names are what they were.
     classifier = _timm_model(spec)[1]
     return {
         (HEAD + name.removeprefix(f"{classifier}.") if name.startswith(f"{classifier}.") else ENCODER + name): tensor
         for name, tensor in state.items()
     }
+
+
+def _has_projection_parameter(spec: ModelSpec) -> bool:
+    """open_clip's own transformers have a parameter to project with, timm's towers a layer."""
+    import open_clip
+
+    return "timm_model_name" not in open_clip.get_model_config(spec.architecture)["vision_cfg"]
 
 
 def _own_metadata(path: Path) -> ModelSpec | None:

@@ -123,9 +123,12 @@ def _remove_projection(encoder: nn.Module, features: int, architecture: str) -> 
         encoder.proj = None  # type: ignore[assignment]
         return int(projection.shape[0])
     if hasattr(encoder, "trunk") and hasattr(encoder, "head"):
-        linear = [module for module in encoder.head.modules() if isinstance(module, nn.Linear)]  # type: ignore[union-attr]
-        encoder.head = nn.Identity()
-        return linear[0].in_features if linear else features
+        layer = getattr(encoder.head, "proj", None)
+        if layer is None:
+            return features
+        linear = [module for module in layer.modules() if isinstance(module, nn.Linear)]
+        encoder.head.proj = nn.Identity()  # type: ignore[union-attr]
+        return linear[0].in_features
     raise ModelError(f'{architecture} gives its features only after the projection: use features="embedding".')
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from shiftline.declare.architectures import Leaf
 from shiftline.declare.distributions import (
@@ -17,9 +18,10 @@ from shiftline.declare.distributions import (
     Split,
 )
 from shiftline.declare.expressions import Model, children, describe, distinct, leaves_of
+from shiftline.declare.output_space import Ensemble
 from shiftline.declare.recipes import DFR, LinearProbe, Stored, ZeroShot
 from shiftline.declare.study import Study
-from shiftline.declare.sweeps import Best
+from shiftline.declare.sweeps import Best, Replicate
 from shiftline.declare.training import FineTune, FromScratch, Trained
 from shiftline.declare.weight_space import Combine, FisherAverage, GreedySoup, Interpolate, WithHead
 from shiftline.errors import DeclarationError, PlanError
@@ -79,10 +81,17 @@ def _pixels_aside(distribution: Distribution) -> Distribution:
     return distribution
 
 
-def reads_other_data(model: Model, reference: Reference) -> bool:
-    """Something in an expression is trained on data that are not the reference's train split, or selected on other than val."""
+def reads_other_data(model: Model, reference: Reference, leaves: Records) -> bool:
+    """Something in an expression is trained on data that are not the reference's train split, or selected on other than val.
+
+    Of a model that is known by its key, this is looked up in the store; of a file that was taken in nobody knows, and it counts.
+    """
     for part in distinct(model):
-        if isinstance(part, (Best, GreedySoup)):
+        if isinstance(part, Stored):
+            data = leaves[part].data
+            if data is None or not all(_within(d, reference.train) or _within(d, reference.val) for d in data):
+                return True
+        elif isinstance(part, (Best, GreedySoup)):
             if not all(_within(where, reference.val) for where in part.data(reference).values()):
                 return True
         elif getattr(part, "other_data", False):
@@ -111,10 +120,10 @@ def check_study(study: Study, *, splits: Mapping[Split, SplitRecord], leaves: Re
     for name, distribution in (("reference", study.reference.test), *study.shifts):
         _check_disjoint(name, distribution, study.reference.val, splits)
     for model in expressions(study):
-        _check_data(model, study, splits)
+        _check_data(model, study, splits, leaves)
         _check_model(model, study, splits, leaves, len(classes))
     for named in study.models:
-        if named.group == study.baseline and reads_other_data(named.expression, study.reference):
+        if named.group == study.baseline and reads_other_data(named.expression, study.reference, leaves):
             raise DeclarationError(
                 f"the baseline group {study.baseline!r} holds {named.model!r}, which reads other data than the "
                 "reference: the line says what reference accuracy alone predicts. Move it to another group."
@@ -196,16 +205,46 @@ def _check_disjoint(
         )
 
 
-def _check_data(model: Model, study: Study, splits: Mapping[Split, SplitRecord]) -> None:
+def check_predicted(
+    model: Model, distribution: Distribution, study: Study, splits: Mapping[Split, SplitRecord], leaves: Records
+) -> None:
+    """Refuse to predict with a head of another number of classes than the data have."""
+    if isinstance(model, Ensemble):
+        return  # Its members are looked at.
+    there = len(splits[distribution.source].classes)
+    head = _head(model, leaves, splits[study.reference.train.source].classes)
+    if head.count != there:
+        raise DeclarationError(
+            f"{describe(model)} has a head of {head.count} classes, {distribution} has {there}: put another head on it "
+            '(WithHead, or a training with head="random"), or name one class per label.'
+        )
+
+
+def _check_data(model: Model, study: Study, splits: Mapping[Split, SplitRecord], leaves: Records) -> None:
     """Check the data that a model is trained or selected on."""
+    reference_classes = splits[study.reference.train.source].classes
+    if isinstance(model, Stored):
+        for distribution in leaves[model].data or ():
+            if distribution.source in splits:
+                for other, evaluated in study.evaluated():
+                    if other != "reference val":
+                        _check_disjoint(other, evaluated, distribution, splits)
+        return
     selects = isinstance(model, (Best, GreedySoup))
     allowed = study.reference.val if selects else study.reference.train
-    for distribution in model.data(study.reference).values():
-        if distribution == allowed:
+    heads = _heads_of_data(model)
+    for row, distribution in enumerate(model.data(study.reference).values()):
+        if distribution == allowed and heads[row] is None:
             continue
         name = f"{'held-out data' if selects else 'train_on'} of {describe(model)}"
         _check_distribution(name, distribution, splits)
-        _check_label_space(name, distribution, splits[study.reference.train.source].classes, study, splits)
+        if (head := heads[row]) is None:
+            _check_label_space(name, distribution, reference_classes, study, splits)
+        elif (count := _head(head, leaves, reference_classes).count) != len(splits[distribution.source].classes):
+            raise DeclarationError(
+                f"{name} ({distribution}) has {len(splits[distribution.source].classes)} classes, its head {describe(head)} has "
+                f"{count}: a task's head has one output per class of the task's data."
+            )
         if distribution.is_fresh and not isinstance(model, Trained):
             raise DeclarationError(
                 f"{name} ({distribution}) is drawn anew in every epoch, and this has no epochs. Leave fresh=True out."
@@ -220,6 +259,17 @@ def _check_data(model: Model, study: Study, splits: Mapping[Split, SplitRecord])
         for other, evaluated in study.evaluated():
             if not (within and selects and other == "reference val"):
                 _check_disjoint(other, evaluated, distribution, splits)
+
+
+def _heads_of_data(model: Model) -> list[Model | None]:
+    """Return the heads through which a model's data are seen, where they are not those of the reference's classes."""
+    if isinstance(model, Best):
+        return [held.head for held in model.on] or [None]
+    if isinstance(model, FineTune) and model.parts:
+        return [part.head for part in model.parts]
+    if isinstance(model, FineTune) and model.head == "keep" and isinstance(model.init, Model):
+        return [model.init]
+    return [None] * 2
 
 
 def _check_model(
@@ -260,26 +310,21 @@ def _check_model(
                 'glyph_clip(), or start a FineTune from it with head="random".'
             )
         _check_has_weights(model, model.model, leaves)
-        if model.classes is not None and len(model.classes) != classes:
-            raise DeclarationError(
-                f"{describe(model)} names {len(model.classes)} classes, the data has {classes}: give one entry per class."
-            )
+    names = splits[study.reference.train.source].classes
     if isinstance(model, Interpolate):
-        _check_members([model.start, model.end], leaves, heads=model.part != "encoder")
+        _check_members([model.start, model.end], leaves, names if model.part != "encoder" else None)
     if isinstance(model, (Combine, GreedySoup, FisherAverage)):
-        _check_members(list(model.members), leaves, heads=True)
+        _check_members(list(model.members), leaves, names)
     if isinstance(model, WithHead):
-        _check_members([model.encoder, model.head], leaves, heads=False)
-    if isinstance(model, FineTune) and model.parts:
-        for part in model.parts:
-            _check_members([_headless(model), part.head], leaves, heads=False)
+        _check_members([model.encoder, model.head], leaves, None)
+    if isinstance(model, FineTune) and isinstance(model.init, Model):
+        _check_members([model.init, *(part.head for part in model.parts)], leaves, None)
+    if isinstance(model, Best):
+        for held in model.on:
+            if held.head is not None:
+                _check_members([*model.candidates, held.head], leaves, None)
     if isinstance(model, Best) and len(set(model.candidates)) < len(model.candidates):
         raise DeclarationError(f"{describe(model)}: a candidate is listed twice.")
-
-
-def _headless(model: FineTune) -> Model:
-    assert isinstance(model.init, Model)
-    return model.init
 
 
 def _within(distribution: Distribution, reference: Distribution) -> bool:
@@ -300,28 +345,35 @@ def _check_has_weights(model: Model, start: Leaf, leaves: Records) -> None:
         )
 
 
-def _check_members(members: list[Model], leaves: Records, *, heads: bool) -> None:
-    """Refuse to mix the weights of models that are not of one kind."""
-    first = members[0]
-    for other in members[1:]:
+def _check_members(members: list[Model], leaves: Records, reference_classes: tuple[str, ...] | None) -> None:
+    """Refuse to mix the weights of models that are not of one kind; with classes (the reference's), their heads too."""
+    first, *others = [variant for member in members for variant in _variants(member)]
+    for other in others:
         a, b = _record(first, leaves), _record(other, leaves)
         pairs: list[tuple[str, object, object]] = [
             ("architecture", _architecture(a), _architecture(b)),
             ("features", _features(first, leaves), _features(other, leaves)),
             ("preprocessing", dict(a.preprocessing), dict(b.preprocessing)),
         ]
-        if heads:
-            pairs.append(("classes", _head(first, "classes"), _head(other, "classes")))
-            templates = (_head(first, "templates"), _head(other, "templates"))
-            # A head that was trained anew has no templates: it may be mixed with a zero-shot one.
-            if None not in templates:
-                pairs.append(("templates", *templates))
+        if reference_classes is not None:
+            one, two = _head(first, leaves, reference_classes), _head(other, leaves, reference_classes)
+            pairs.append(("number of classes", one.count, two.count))
+            # A head that was trained anew has no names and templates: it may be mixed with a zero-shot one.
+            if one.classes and two.classes:
+                pairs += [("classes", one.classes, two.classes), ("templates", one.templates, two.templates)]
         for what, left, right in pairs:
             if left != right:
                 raise DeclarationError(
                     f"the weights of two models cannot be mixed, they differ in {what}: {describe(first)} has {left}, "
                     f"{describe(other)} has {right}. Weights can be mixed only between models of one {what}."
                 )
+
+
+def _variants(model: Model) -> list[Model]:
+    """Return what an expression may turn out to be: for a selection, every candidate."""
+    if isinstance(model, Best):
+        return [variant for candidate in model.candidates for variant in _variants(candidate)]
+    return _variants(model.of) if isinstance(model, Replicate) else [model]
 
 
 def _record(model: Model, leaves: Records) -> LeafRecord:
@@ -338,30 +390,42 @@ def _architecture(record: LeafRecord) -> tuple[object, ...]:
     return (record.library, record.architecture, dict(record.arguments))
 
 
-def _features(model: Model, leaves: Records) -> str:
+def _features(model: Model | Leaf, leaves: Records) -> str:
     """What a model's head sees: "embedding" (projected, of length one), "backbone", or "plain" where there is one kind."""
-    step = model
-    while True:
-        if isinstance(step, Stored):
-            return str(leaves[step].features)
-        if not _record(step, leaves).text or isinstance(step, FromScratch):
-            return "plain"
-        if isinstance(step, ZeroShot):
-            return "embedding"
-        if isinstance(step, (FineTune, LinearProbe)) and step.features != "keep":
-            return str(step.features)
-        step = next(children(step))
-
-
-def _head(model: Model, what: str) -> object:
-    """The classes or templates that a model's head was written with; None for a head that was trained anew."""
+    if isinstance(model, Leaf):
+        return "embedding" if leaves[model].text else "plain"
+    if isinstance(model, Stored):
+        return str(leaves[model].features)
+    if isinstance(model, FromScratch):
+        return "plain"
     if isinstance(model, ZeroShot):
-        return getattr(model, what)
-    if isinstance(model, (FromScratch, LinearProbe, Stored)) or (
-        isinstance(model, FineTune) and model.head == "random"
-    ):
-        return None
+        return "embedding"
+    if isinstance(model, (FineTune, LinearProbe)):
+        origin = _features(model.init, leaves)
+        return origin if model.features == "keep" or origin == "plain" else str(model.features)
+    return _features(next(children(model)), leaves)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The head of a model: its number of classes, and the names and templates of one that a text tower wrote."""
+
+    count: int
+    classes: tuple[object, ...] = ()
+    templates: object = ()
+
+
+def _head(model: Model, leaves: Records, reference_classes: tuple[str, ...]) -> _Head:
+    if isinstance(model, ZeroShot):
+        names = reference_classes if model.classes is None else model.classes
+        return _Head(len(names), tuple((n,) if isinstance(n, str) else tuple(n) for n in names), model.templates)
+    if isinstance(model, Stored):
+        record = leaves[model]
+        assert record.num_classes is not None
+        return _Head(record.num_classes, record.classes, record.templates)
+    new_head = isinstance(model, FineTune) and (model.head == "random" or isinstance(model.init, Leaf))
+    if new_head or isinstance(model, (FromScratch, LinearProbe)):
+        return _Head(len(reference_classes))
     if isinstance(model, WithHead):
-        return _head(model.head, what)
-    found = [_head(child, what) for child in children(model)]
-    return next((value for value in found if value is not None), None)
+        return _head(model.head, leaves, reference_classes)
+    return _head(next(children(model)), leaves, reference_classes)

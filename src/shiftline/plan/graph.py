@@ -16,7 +16,7 @@ from shiftline.declare.training import Checkpoint, FromScratch
 from shiftline.declare.weight_space import FisherAverage, GreedySoup
 from shiftline.errors import PlanError
 from shiftline.identity import SCHEMA, Declaration, canonical, digest
-from shiftline.plan.checks import check_study
+from shiftline.plan.checks import check_predicted, check_study, reads_other_data
 from shiftline.plan.jobs import REVISIONS, Job, Plan, PlannedModel
 from shiftline.plan.records import LeafRecord, SplitRecord
 
@@ -72,7 +72,8 @@ class _Builder:
             scores = {name: self.score(key) for name, key in predictions.items()}
             form = self.form(model)
             key = form["artifact"] if set(form) == {"artifact"} else digest(form)
-            planned.append(PlannedModel(named, model, key, predictions, scores, self.deferred(model)))
+            other_data = reads_other_data(named.expression, self.study.reference, self.leaves)
+            planned.append(PlannedModel(named, model, key, predictions, scores, self.deferred(model), other_data))
         return Plan(self.study, self.jobs, tuple(planned), self.artifacts)
 
     def resolve(self, model: Model) -> Model:
@@ -134,8 +135,9 @@ class _Builder:
             return {}
         where = next(iter(data.values()), self.study.reference.train)
         names = self.splits[where.source].classes
-        by_name = isinstance(model, ZeroShot) and model.classes is None
-        return {"classes": list(names) if by_name else len(names)}
+        if isinstance(model, ZeroShot):
+            return {"classes": list(names) if model.classes is None else len(model.classes)}
+        return {"classes": len(names)}
 
     def _inputs(self, model: Model) -> dict[str, list[str]]:
         """Return the keys of what a job reads besides weights and data, by what it is."""
@@ -152,6 +154,7 @@ class _Builder:
     def predict(self, model: Model, distribution: Distribution) -> str:
         pair = (model, distribution)
         if pair not in self._predictions:
+            check_predicted(model, distribution, self.study, self.splits, self.leaves)
             label = f"{describe(model)} on {distribution}"
             if isinstance(model, Ensemble):
                 kind, parents = "ensemble", [self.predict(member, distribution) for member in model.members]
@@ -230,6 +233,8 @@ class _Builder:
         """Return the keys of the jobs whose outputs are read to get a model's weights."""
         if isinstance(model, Checkpoint):
             return [self.artifact(model.run)]
+        if isinstance(model, Stored):
+            return [model.key]
         if isinstance(model, Best):
             return [self.select(model)]
         if model.makes is not None:

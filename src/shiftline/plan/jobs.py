@@ -69,6 +69,8 @@ class PlannedModel:
         The artifact's key, or for an interpolation the digest of its form.
     predictions, scores : mapping
         Keys by name of the distribution ("reference", "reference val", and the shifts).
+    other_data : bool
+        It is trained or selected on other data than the reference's train and val splits.
     """
 
     named: NamedModel
@@ -77,6 +79,7 @@ class PlannedModel:
     predictions: Mapping[str, str]
     scores: Mapping[str, str]
     deferred: bool
+    other_data: bool
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Plan:
         level: dict[str, int] = {}
         waves: list[list[Job]] = []
         for job in self.jobs.values():
-            level[job.key] = 1 + max((level[parent] for parent in job.parents), default=-1)
+            level[job.key] = 1 + max((level.get(parent, -1) for parent in job.parents), default=-1)
             if level[job.key] == len(waves):
                 waves.append([])
             waves[level[job.key]].append(job)

@@ -51,7 +51,12 @@ class LeafRecord:
     backbone : bool
         The features before the projection can be had; only some vision-language models cannot give them.
     features : str or None
-        Of a model known by its key: what its head sees.
+        Of a model known by its key: what its head sees. The fields below are such a model's too.
+    num_classes : int or None
+    classes, templates : tuple
+        What its head was written with; empty for a head that was trained.
+    data : tuple of Distribution, or None
+        What it and its origins were trained and selected on; None where nobody knows (a file that was taken in).
     """
 
     library: str
@@ -63,6 +68,10 @@ class LeafRecord:
     arguments: Mapping[str, Any]
     backbone: bool = True
     features: str | None = None
+    num_classes: int | None = None
+    classes: tuple[Any, ...] = ()
+    templates: tuple[str, ...] = ()
+    data: tuple[Any, ...] | None = ()
 
     def architecture_identity(self) -> dict[str, Any]:
         """The part that a model trained from scratch depends on."""

@@ -99,6 +99,18 @@ def average(members: Iterable[State], weights: Sequence[float], *, out: State | 
     return combine(members, [weight / total for weight in weights], out=out)
 
 
+def tied_names(state: State) -> dict[str, str]:
+    """Return the names that share the tensor of an earlier name, with that name."""
+    tied: dict[str, str] = {}
+    places: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
+    for name in state:
+        tensor = state[name]
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.numel() and places.setdefault(place, name) != name:
+            tied[name] = places[place]
+    return tied
+
+
 class _Sum:
     """The sum of the members so far, in float32 or wider; in the tensors of `out` where they are as wide."""
 
@@ -177,6 +189,7 @@ def fisher_average(
     dtypes: dict[str, torch.dtype] = {}
     totals: dict[str, Tensor] = {}
     shares: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}  # Name -> the earlier name of the same tensor.
     for row, (member, fisher, weight) in enumerate(zip(members, fishers, weights, strict=True)):
         if not (math.isfinite(weight) and weight > 0):
             raise WeightsError(f"the weight of member {row} is {weight}: expected a positive number.")
@@ -187,9 +200,13 @@ def fisher_average(
             )
         if row:
             check_member(dtypes, member, row)
+        else:
+            tied = tied_names(member)
         for name in member:
             tensor = member[name].detach()
             dtypes.setdefault(name, tensor.dtype)
+            if name in tied:
+                continue
             check_tensor(name, totals.get(name, tensor), tensor, row, dtypes[name])
             if not tensor.is_floating_point():
                 totals.setdefault(name, tensor.clone())
@@ -201,9 +218,10 @@ def fisher_average(
                 shares[name].add_(share)
             else:
                 totals[name], shares[name] = product, share.clone()
-    return {
+    means = {
         name: (total / shares[name]).to(dtypes[name]) if name in shares else total for name, total in totals.items()
     }
+    return {name: means[tied.get(name, name)] for name in dtypes}
 
 
 def _information(name: str, tensor: Tensor, fisher: State, floor: float, row: int) -> Tensor:
