@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -9,10 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from shiftline.cli import main
 
 TINY = f"{Path(__file__).parent / 'conftest.py'}:TinyStudy"
 
@@ -27,14 +31,29 @@ def shiftline(*arguments, cwd=None):
     )
 
 
+def called(*arguments, cwd=None):
+    """The same command in this process: starting one takes seconds."""
+    out, err, before = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["shiftline", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(cwd or "."):
+            main()
+        status = 0
+    except SystemExit as end:
+        status = end.code or 0
+    finally:
+        sys.argv = before
+    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
+
+
 def ok(*arguments, **options):
-    done = shiftline(*arguments, **options)
+    done = called(*arguments, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def error(*arguments, **options):
-    done = shiftline(*arguments, **options)
+    done = called(*arguments, **options)
     assert done.returncode == 1, done.stdout
     assert done.stderr.startswith("error: "), done.stderr
     assert "Traceback" not in done.stderr
@@ -73,6 +92,7 @@ def test_results_as_json_have_exactly_the_promised_names(tiny):
         "recipe",
         "seed",
         "epoch",
+        "step",
         "alpha",
         "other_data",
         "distribution",

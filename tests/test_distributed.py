@@ -54,7 +54,7 @@ class Two(ExperimentManager):
         # Ragged: 203 = 4 * 50 + 3, and the last batch has 1 and 2 examples on the two processes.
         settings = {"train_on": self.reference.train.indices(range(203)), "epochs": self.epochs, "batch_size": 50}
         settings["optimizer"] = SGD(lr=0.01)
-        mixed = {"mix": CutMix(), "accumulate": 3, "augment": [Translate(2), RandomResizedCrop()]}
+        mixed = {"mix": CutMix(), "accumulate": 3, "augment": [RandomResizedCrop(), Translate(2)]}
         models = {
             "plain": FineTune(clip, **settings),
             "mixed": FineTune(clip, **mixed, **settings),

@@ -28,6 +28,7 @@ from shiftline import (
     FromScratch,
     HeldOut,
     HorizontalFlip,
+    Interpolate,
     LinearProbe,
     Mixup,
     RandAugment,
@@ -154,7 +155,7 @@ class Everything(ExperimentManager):
 
     def models(self):
         patching = {
-            "supported": [self.reference.val], "alphas": (0, 0.5, 1), "epochs": 1, "batch_size": 16,
+            "supported": [self.reference.val], "alphas": (0, 1), "epochs": 1, "batch_size": 16,
             "optimizer": AdamW(lr=1e-3),
         }  # fmt: skip
         return {
@@ -269,6 +270,13 @@ def test_other_data_is_marked_in_the_table(everything):
     assert set(marked[marked].index) == {
         "joint", "sequential", "parallel", "sequential, under the task's head", "elsewhere"
     }  # fmt: skip
+
+
+def test_durations_in_steps_have_a_column_of_their_own(everything):
+    table = everything.results().drop_duplicates("model").set_index("model")
+    assert table.loc["steps", "step"] == 7
+    assert table["step"].notna().sum() == 1
+    assert table.loc["accumulate", "epoch"] == 1
 
 
 def test_candidates_are_a_table(everything):
@@ -524,3 +532,22 @@ def test_a_stored_model_that_is_none_is_refused(everything, planned):
     for key, message in (("0" * 64, "has no artifact 000000000000"), (score, "has no file 'model.safetensors'")):
         with pytest.raises(StoreError, match=message):
             stored_study(everything, {"a": Stored(key)}).plan()
+
+
+def test_a_soup_at_the_end_of_a_path_is_added_up_once(everything, planned, monkeypatch):
+    from shiftline.models import bank as module
+
+    calls, plain = [], module.combine
+
+    def counted(*arguments, **options):
+        calls.append(1)
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(module, "combine", counted)
+    fresh = ModelBank(everything.store)
+    soup = average(MEMBERS)
+    for alpha in (0.25, 0.5, 0.75):
+        found = fresh.module(Interpolate(CLIP, soup, alpha), planned.artifacts).state_dict()
+        start, end = (weights(fresh, planned, model) for model in (CLIP, soup))
+        torch.testing.assert_close(found["head.weight"], torch.lerp(start["head.weight"], end["head.weight"], alpha))
+    assert len(calls) == 1

@@ -42,6 +42,7 @@ COLUMNS = [
     "recipe",
     "seed",
     "epoch",
+    "step",
     "alpha",
     "other_data",
     "distribution",

@@ -186,8 +186,7 @@ RESUMED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", RESUMED)
-@pytest.mark.parametrize("stop_at", [1, 9])
+@pytest.mark.parametrize(("name", "stop_at"), [*((name, 9) for name in RESUMED), ("adamw", 1), ("steps", 0)])
 def test_resuming_equals_not_being_interrupted(tmp_path, data_root, name, stop_at):
     recipe = RESUMED[name]
     stores = []

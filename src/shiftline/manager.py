@@ -168,7 +168,7 @@ class ExperimentManager:
         Returns
         -------
         DataFrame
-            model, group, recipe, seed, epoch, alpha, other_data (it reads other data than the reference's train and val),
+            model, group, recipe, seed, epoch, step, alpha, other_data (it reads other data than the reference's train and val),
             distribution, metric, value (fraction), n, low, high (95 % exact interval), key. A score that has not been made is a
             row without a value.
         """
@@ -185,7 +185,7 @@ class ExperimentManager:
             interval = clopper_pearson(correct, n)
             table.loc[made, "value"] = correct / n
             table.loc[made, "low"], table.loc[made, "high"] = interval.low, interval.high
-        for column in ("seed", "epoch", "n"):
+        for column in ("seed", "epoch", "step", "n"):
             table[column] = table[column].astype("Int64")
         table["alpha"] = table["alpha"].astype(float)
         columns = [
@@ -194,6 +194,7 @@ class ExperimentManager:
             "recipe",
             "seed",
             "epoch",
+            "step",
             "alpha",
             "other_data",
             "distribution",

@@ -54,7 +54,7 @@ class Model(Declaration):
         return map_children(self, lambda below: below if below in origins else below.seeded(seed))
 
     def attributes(self) -> dict[str, Any]:
-        """Return seed, epoch and alpha, where the expression has them: columns of a results table."""
+        """Return seed, epoch or step, and alpha, where the expression has them: columns of a results table."""
         return {"seed": getattr(self, "seed", None)}
 
     def describe(self) -> str:

@@ -29,6 +29,7 @@ class Score:
     recipe: str
     seed: int | None
     epoch: int | None
+    step: int | None
     alpha: float | None
     other_data: bool
     distribution: str
@@ -52,7 +53,7 @@ def scores(plan: Plan, store: Store) -> Iterator[Score]:
             correct, n = counted.get(key, (None, None))
             yield Score(
                 planned.named.model, planned.named.group, recipe, attributes.get("seed"), attributes.get("epoch"),
-                attributes.get("alpha"), planned.other_data, distribution, "accuracy", correct, n, key,
+                attributes.get("step"), attributes.get("alpha"), planned.other_data, distribution, "accuracy", correct, n, key,
             )  # fmt: skip
 
 

@@ -28,6 +28,10 @@ HEAD = "head."
 """What the names of a classifier's head begin with; all other names are the encoder's."""
 
 
+COMPUTED = 2
+"""Computed weights that are kept: the two ends of a path between soups serve every mixing coefficient."""
+
+
 def checkpoint_file(unit: str, after: int) -> str:
     """Name of the weights after an epoch or a step in the artifact of a training."""
     return f"{unit}-{after:04d}.safetensors"
@@ -44,6 +48,7 @@ class ModelBank:
     def __init__(self, store: Store, *, device: str = "cpu", limit: int = 4 << 30) -> None:
         self.store, self.device, self.limit = store, device, limit
         self._states: OrderedDict[tuple[str, str], tuple[State, ModelSpec]] = OrderedDict()
+        self._computed: OrderedDict[Model, tuple[State, ModelSpec]] = OrderedDict()
         self._modules: dict[str, Classifier] = {}
         self._checked: set[tuple[Model, Model, str]] = set()
 
@@ -57,6 +62,14 @@ class ModelBank:
         """
         if (place := _place(model, artifacts)) is not None:
             return self._read(*place)
+        if model not in self._computed:
+            self._computed[model] = self._compute(model, artifacts)
+        self._computed.move_to_end(model)
+        while len(self._computed) > COMPUTED:
+            self._computed.popitem(last=False)
+        return self._computed[model]
+
+    def _compute(self, model: Model, artifacts: Artifacts) -> tuple[State, ModelSpec]:
         if isinstance(model, Interpolate):
             start, end, spec = self._ends(model, artifacts)
             mixed = {name: torch.empty_like(tensor) for name, tensor in start.items()}
