@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
@@ -119,6 +120,32 @@ def test_tied_tensors_are_added_once_and_stay_tied():
     found = combine([tied(1.0), tied(3.0)], [0.5, 0.5])
     assert found["a"].data_ptr() == found["b"].data_ptr() != found["c"].data_ptr()
     assert found["a"].tolist() == found["c"].tolist() == [2.0, 2.0]
+
+
+class Lazy(Mapping):
+    """Weights that are made anew whenever they are asked for, as those that come from a file to a GPU are."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def __getitem__(self, name):
+        return self.state[name].clone()
+
+    def __iter__(self):
+        return iter(self.state)
+
+    def __len__(self):
+        return len(self.state)
+
+
+def test_tensors_at_one_address_one_after_the_other_are_not_tied():
+    """The memory of a tensor that was let go is given to the next one of its shape."""
+    members = [{f"layer{i}": torch.full((64, 64), float(i + 10 * row)) for i in range(20)} for row in range(2)]
+    fishers = [{name: torch.ones_like(tensor) for name, tensor in member.items()} for member in members]
+    for found in (
+        combine(map(Lazy, members), [0.5, 0.5]), fisher_average(map(Lazy, members), map(Lazy, fishers), [1.0, 1.0]),
+    ):  # fmt: skip
+        assert [float(tensor[0, 0]) for tensor in found.values()] == [i + 5.0 for i in range(20)]
 
 
 def test_writing_in_place_uses_the_modules_own_tensors():

@@ -21,7 +21,7 @@ def initial_classifier(
     Parameters
     ----------
     features : str
-        What the head sees: one of `shiftline.declare.recipes.FEATURES`.
+        What the head sees: one of `shiftline.declare.origins.FEATURES`.
     new_head : bool
         Do not take the head of `init`. A leaf never has one.
     """

@@ -269,7 +269,7 @@ def _heads_of_data(model: Model) -> list[Model | None]:
         return [part.head for part in model.parts]
     if isinstance(model, FineTune) and model.head == "keep" and isinstance(model.init, Model):
         return [model.init]
-    return [None] * 2
+    return [None]
 
 
 def _check_model(

@@ -100,11 +100,14 @@ def average(members: Iterable[State], weights: Sequence[float], *, out: State | 
 
 
 def tied_names(state: State) -> dict[str, str]:
-    """Return the names that share the tensor of an earlier name, with that name."""
+    """Return the names that share the tensor of an earlier name, with that name.
+
+    All tensors are held meanwhile: the address of one that was let go may be given to the next.
+    """
+    held = {name: state[name] for name in state}
     tied: dict[str, str] = {}
     places: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
-    for name in state:
-        tensor = state[name]
+    for name, tensor in held.items():
         place = (tensor.data_ptr(), tensor.shape, tensor.stride())
         if tensor.numel() and places.setdefault(place, name) != name:
             tied[name] = places[place]
@@ -118,20 +121,16 @@ class _Sum:
         self.out = out
         self.dtypes: dict[str, torch.dtype] = {}
         self.sums: dict[str, Tensor] = {}
-        self.tied: dict[str, str] = {}  # Name -> the earlier name of the same tensor.
-        places: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
+        # A module's own tensors are tied already.
+        self.tied = tied_names(first) if out is None else {}
         if out is not None:
             check_member(first, out, 0)
         for name in first:
             tensor = first[name].detach()
             check_tensor(name, tensor, tensor, 0)
             self.dtypes[name] = tensor.dtype
-            place = (tensor.data_ptr(), tensor.shape, tensor.stride())
-            if tensor.numel() and out is None and place in places:
-                self.tied[name] = places[place]
-                continue
-            places[place] = name
-            self.sums[name] = self._begin(name, tensor, weight)
+            if name not in self.tied:
+                self.sums[name] = self._begin(name, tensor, weight)
 
     def _begin(self, name: str, tensor: Tensor, weight: float) -> Tensor:
         target = None if self.out is None else self.out[name]
