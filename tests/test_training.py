@@ -52,11 +52,12 @@ from shiftline.jobs.optimisation import build_optimizer, learning_rate_factor, p
 from shiftline.jobs.probe import fit_head
 from shiftline.jobs.run import run_group
 from shiftline.launch.planning import data_folder, leaf_records, plan_study
-from shiftline.models.bank import ModelBank, checkpoint_file
+from shiftline.models.bank import ModelBank
 from shiftline.models.preprocessing import normalise
 from shiftline.models.spec import build_classifier, load_model
 from shiftline.plan.checks import leaves
 from shiftline.store.attempts import Attempts
+from shiftline.store.names import checkpoint_file
 
 REFERENCE = handwritten_digits()
 

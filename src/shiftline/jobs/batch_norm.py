@@ -13,11 +13,11 @@ from shiftline.data.views import open_view
 from shiftline.declare.weight_space import ReestimateBatchNorm
 from shiftline.errors import TrainingError
 from shiftline.jobs.context import Context, Interrupted
-from shiftline.models.bank import WEIGHTS
 from shiftline.models.preprocessing import normalise
 from shiftline.models.spec import save_model
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
+from shiftline.store.names import WEIGHTS
 
 
 @torch.no_grad()

@@ -13,10 +13,11 @@ from shiftline.declare.weight_space import FisherAverage, GreedySoup, Keep
 from shiftline.jobs.context import Context
 from shiftline.jobs.fisher import FISHER
 from shiftline.jobs.held_out import HeldOutImages
-from shiftline.models.bank import WEIGHTS, State
+from shiftline.models.bank import State
 from shiftline.models.spec import save_model
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
+from shiftline.store.names import WEIGHTS
 from shiftline.weights.average import fisher_average
 from shiftline.weights.soup import greedy_soup
 

@@ -21,12 +21,12 @@ from shiftline.declare.training import FineTune, FromScratch
 from shiftline.errors import DeviceError, TrainingError
 from shiftline.jobs.context import Context, Interrupted
 from shiftline.jobs.optimisation import build_optimizer, learning_rate_factor
-from shiftline.models.bank import checkpoint_file
 from shiftline.models.classifier import Classifier
 from shiftline.models.preprocessing import normalise
 from shiftline.models.spec import ModelSpec, save_model
 from shiftline.plan.jobs import Job
 from shiftline.store.files import temporary_beside, write_whole
+from shiftline.store.names import checkpoint_file
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 LOG_EVERY = 50

@@ -14,12 +14,12 @@ from shiftline.declare.expressions import Model, children
 from shiftline.declare.recipes import Recipe
 from shiftline.errors import TrainingError
 from shiftline.jobs.context import Context
-from shiftline.models.bank import WEIGHTS
 from shiftline.models.classifier import Classifier
 from shiftline.models.preprocessing import normalise
 from shiftline.models.spec import ModelSpec, build_classifier, save_model
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
+from shiftline.store.names import WEIGHTS
 
 
 @dataclass(frozen=True)

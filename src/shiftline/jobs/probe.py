@@ -15,11 +15,11 @@ from shiftline.errors import DataError, TrainingError
 from shiftline.jobs.context import Context
 from shiftline.jobs.features import cached
 from shiftline.jobs.initial import initial_classifier
-from shiftline.models.bank import WEIGHTS
 from shiftline.models.classifier import set_head
 from shiftline.models.spec import save_model
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
+from shiftline.store.names import WEIGHTS
 
 ABSENT_CLASS_BIAS = -1e4
 """Bias of a class without training examples: it is never predicted."""

@@ -14,10 +14,10 @@ from shiftline.jobs.context import Context
 from shiftline.jobs.features import cached
 from shiftline.jobs.initial import fine_tuned, from_scratch
 from shiftline.jobs.loop import TrainingRun
-from shiftline.models.bank import WEIGHTS, checkpoint_file
 from shiftline.models.spec import ModelSpec, save_model
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
+from shiftline.store.names import WEIGHTS, checkpoint_file
 
 
 def train(job: Job, draft: Draft, context: Context) -> None:

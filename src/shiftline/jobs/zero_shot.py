@@ -7,13 +7,13 @@ import torch
 from shiftline.data.sidecar import DataFolder
 from shiftline.declare.recipes import ZeroShot
 from shiftline.jobs.context import Context
-from shiftline.models.bank import WEIGHTS
 from shiftline.models.classifier import set_head
 from shiftline.models.heads import template_set, zero_shot_head
 from shiftline.models.leaves import encoder_state, leaf_spec, text_model
 from shiftline.models.spec import ModelSpec, build_classifier, save_model
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
+from shiftline.store.names import WEIGHTS
 
 
 def zero_shot(job: Job, draft: Draft, context: Context) -> None:

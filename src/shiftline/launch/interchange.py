@@ -9,8 +9,7 @@ from shiftline.errors import StoreError
 from shiftline.identity import SCHEMA, digest
 from shiftline.store.artifacts import Store
 from shiftline.store.files import disk_errors, temporary_beside
-
-WEIGHTS = "model.safetensors"
+from shiftline.store.names import WEIGHTS, checkpoint_file
 
 
 def export_artifact(store: Store, key: str, path: Path, *, after: int | None = None) -> str:
@@ -50,12 +49,9 @@ def export_artifact(store: Store, key: str, path: Path, *, after: int | None = N
         raise StoreError(f"the store {store.root} has {what} whose key starts with {key!r}: expected exactly one.")
     (key,) = found
     files = store.manifest(key).files
-    saved = (
-        [name for name in files if name.partition("-")[2] == f"{after:04d}.safetensors"]
-        if after is not None
-        else [WEIGHTS]
-    )
-    if not saved or saved[0] not in files:
+    wanted = [WEIGHTS] if after is None else [checkpoint_file(unit, after) for unit in ("epoch", "step")]
+    saved = [name for name in wanted if name in files]
+    if not saved:
         models = [name for name in files if name == WEIGHTS or name.partition("-")[0] in ("epoch", "step")]
         raise StoreError(
             f"{key[:12]} ({store.manifest(key).kind}) has no such model: it has {', '.join(models) or 'none'}."

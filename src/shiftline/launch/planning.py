@@ -25,6 +25,7 @@ from shiftline.plan.jobs import Plan
 from shiftline.plan.records import LeafRecord
 from shiftline.store.artifacts import Store
 from shiftline.store.files import write_json
+from shiftline.store.names import WEIGHTS, checkpoint_file
 
 
 def data_folder(store: Store) -> DataFolder:
@@ -97,7 +98,7 @@ def stored_record(model: Stored, store: Store) -> LeafRecord:
             f"{model.describe()}: the store {store.root} has no artifact {model.key[:12]}. Run the study that makes it, or take a "
             "file in: shiftline import FILE."
         )
-    name = "model.safetensors" if model.after is None else f"{model.unit}-{model.after:04d}.safetensors"
+    name = WEIGHTS if model.after is None else checkpoint_file(model.unit, model.after)
     spec = model_header(store.file(model.key, name))
     return LeafRecord(
         spec["library"], spec["architecture"], None, model.key, spec["preprocessing"], spec["features"] == "embedding",

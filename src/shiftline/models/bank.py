@@ -18,23 +18,18 @@ from shiftline.errors import ModelError, WeightsError
 from shiftline.models.classifier import Classifier
 from shiftline.models.spec import ModelSpec, WeightFile, build_classifier, load_model
 from shiftline.store.artifacts import Store
+from shiftline.store.names import WEIGHTS, checkpoint_file
 from shiftline.weights.average import combine
 from shiftline.weights.interpolate import check_ends, write_interpolation
 
 State = Mapping[str, Tensor]
 Artifacts = Mapping[Model, str]
-WEIGHTS = "model.safetensors"
 HEAD = "head."
 """What the names of a classifier's head begin with; all other names are the encoder's."""
 
 
 COMPUTED = 2
 """Computed weights that are kept: the two ends of a path between soups serve every mixing coefficient."""
-
-
-def checkpoint_file(unit: str, after: int) -> str:
-    """Name of the weights after an epoch or a step in the artifact of a training."""
-    return f"{unit}-{after:04d}.safetensors"
 
 
 class ModelBank:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from shiftline.declare.architectures import Leaf
 from shiftline.declare.distributions import (
@@ -17,17 +16,16 @@ from shiftline.declare.distributions import (
     Shifted,
     Split,
 )
-from shiftline.declare.expressions import Model, children, describe, distinct, leaves_of
+from shiftline.declare.expressions import Model, describe, distinct, leaves_of
 from shiftline.declare.output_space import Ensemble
 from shiftline.declare.recipes import DFR, LinearProbe, Stored, ZeroShot
 from shiftline.declare.study import Study
-from shiftline.declare.sweeps import Best, Replicate
-from shiftline.declare.training import FineTune, FromScratch, Trained
+from shiftline.declare.sweeps import Best
+from shiftline.declare.training import FineTune, Trained
 from shiftline.declare.weight_space import Combine, FisherAverage, GreedySoup, Interpolate, WithHead
 from shiftline.errors import DeclarationError, PlanError
-from shiftline.plan.records import LeafRecord, SplitRecord
-
-Records = Mapping[Leaf | Stored, LeafRecord]
+from shiftline.plan.kinds import Records, check_members, features_of, head_of, record_of
+from shiftline.plan.records import SplitRecord
 
 
 def sources(study: Study) -> list[Split]:
@@ -212,7 +210,7 @@ def check_predicted(
     if isinstance(model, Ensemble):
         return  # Its members are looked at.
     there = len(splits[distribution.source].classes)
-    head = _head(model, leaves, splits[study.reference.train.source].classes)
+    head = head_of(model, leaves, splits[study.reference.train.source].classes)
     if head.count != there:
         raise DeclarationError(
             f"{describe(model)} has a head of {head.count} classes, {distribution} has {there}: put another head on it "
@@ -240,7 +238,7 @@ def _check_data(model: Model, study: Study, splits: Mapping[Split, SplitRecord],
         _check_distribution(name, distribution, splits)
         if (head := heads[row]) is None:
             _check_label_space(name, distribution, reference_classes, study, splits)
-        elif (count := _head(head, leaves, reference_classes).count) != len(splits[distribution.source].classes):
+        elif (count := head_of(head, leaves, reference_classes).count) != len(splits[distribution.source].classes):
             raise DeclarationError(
                 f"{name} ({distribution}) has {len(splits[distribution.source].classes)} classes, its head {describe(head)} has "
                 f"{count}: a task's head has one output per class of the task's data."
@@ -286,15 +284,15 @@ def _check_model(
     if isinstance(model, (FineTune, LinearProbe)):
         if isinstance(model.init, Leaf):
             _check_has_weights(model, model.init, leaves)
-        if model.features == "backbone" and not _record(model, leaves).backbone:
+        if model.features == "backbone" and not record_of(model, leaves).backbone:
             raise DeclarationError(
-                f"{describe(model)}: {_record(model, leaves).architecture} gives its features only after the projection. Say "
+                f"{describe(model)}: {record_of(model, leaves).architecture} gives its features only after the projection. Say "
                 'features="embedding".'
             )
         if (
             model.features == "embedding"
             and isinstance(model.init, Model)
-            and _features(model.init, leaves) == "backbone"
+            and features_of(model.init, leaves) == "backbone"
         ):
             raise DeclarationError(
                 f'{describe(model)} asks for features="embedding", but {describe(model.init)} has lost its projection: start from '
@@ -312,17 +310,17 @@ def _check_model(
         _check_has_weights(model, model.model, leaves)
     names = splits[study.reference.train.source].classes
     if isinstance(model, Interpolate):
-        _check_members([model.start, model.end], leaves, names if model.part != "encoder" else None)
+        check_members([model.start, model.end], leaves, names if model.part != "encoder" else None)
     if isinstance(model, (Combine, GreedySoup, FisherAverage)):
-        _check_members(list(model.members), leaves, names)
+        check_members(list(model.members), leaves, names)
     if isinstance(model, WithHead):
-        _check_members([model.encoder, model.head], leaves, None)
+        check_members([model.encoder, model.head], leaves, None)
     if isinstance(model, FineTune) and isinstance(model.init, Model):
-        _check_members([model.init, *(part.head for part in model.parts)], leaves, None)
+        check_members([model.init, *(part.head for part in model.parts)], leaves, None)
     if isinstance(model, Best):
         for held in model.on:
             if held.head is not None:
-                _check_members([*model.candidates, held.head], leaves, None)
+                check_members([*model.candidates, held.head], leaves, None)
     if isinstance(model, Best) and len(set(model.candidates)) < len(model.candidates):
         raise DeclarationError(f"{describe(model)}: a candidate is listed twice.")
 
@@ -343,89 +341,3 @@ def _check_has_weights(model: Model, start: Leaf, leaves: Records) -> None:
             f"{describe(model)}: {start} has no pre-trained weights to start from. Train it with FromScratch({start!r}), "
             "or give a file: LocalWeights(architecture, path)."
         )
-
-
-def _check_members(members: list[Model], leaves: Records, reference_classes: tuple[str, ...] | None) -> None:
-    """Refuse to mix the weights of models that are not of one kind; with classes (the reference's), their heads too."""
-    first, *others = [variant for member in members for variant in _variants(member)]
-    for other in others:
-        a, b = _record(first, leaves), _record(other, leaves)
-        pairs: list[tuple[str, object, object]] = [
-            ("architecture", _architecture(a), _architecture(b)),
-            ("features", _features(first, leaves), _features(other, leaves)),
-            ("preprocessing", dict(a.preprocessing), dict(b.preprocessing)),
-        ]
-        if reference_classes is not None:
-            one, two = _head(first, leaves, reference_classes), _head(other, leaves, reference_classes)
-            pairs.append(("number of classes", one.count, two.count))
-            # A head that was trained anew has no names and templates: it may be mixed with a zero-shot one.
-            if one.classes and two.classes:
-                pairs += [("classes", one.classes, two.classes), ("templates", one.templates, two.templates)]
-        for what, left, right in pairs:
-            if left != right:
-                raise DeclarationError(
-                    f"the weights of two models cannot be mixed, they differ in {what}: {describe(first)} has {left}, "
-                    f"{describe(other)} has {right}. Weights can be mixed only between models of one {what}."
-                )
-
-
-def _variants(model: Model) -> list[Model]:
-    """Return what an expression may turn out to be: for a selection, every candidate."""
-    if isinstance(model, Best):
-        return [variant for candidate in model.candidates for variant in _variants(candidate)]
-    return _variants(model.of) if isinstance(model, Replicate) else [model]
-
-
-def _record(model: Model, leaves: Records) -> LeafRecord:
-    """Return what is known of the architecture that an expression ends in (of its first branch)."""
-    step = model
-    while not isinstance(step, Stored):
-        if (leaf := next(leaves_of(step), None)) is not None:
-            return leaves[leaf]
-        step = next(children(step))
-    return leaves[step]
-
-
-def _architecture(record: LeafRecord) -> tuple[object, ...]:
-    return (record.library, record.architecture, dict(record.arguments))
-
-
-def _features(model: Model | Leaf, leaves: Records) -> str:
-    """What a model's head sees: "embedding" (projected, of length one), "backbone", or "plain" where there is one kind."""
-    if isinstance(model, Leaf):
-        return "embedding" if leaves[model].text else "plain"
-    if isinstance(model, Stored):
-        return str(leaves[model].features)
-    if isinstance(model, FromScratch):
-        return "plain"
-    if isinstance(model, ZeroShot):
-        return "embedding"
-    if isinstance(model, (FineTune, LinearProbe)):
-        origin = _features(model.init, leaves)
-        return origin if model.features == "keep" or origin == "plain" else str(model.features)
-    return _features(next(children(model)), leaves)
-
-
-@dataclass(frozen=True)
-class _Head:
-    """The head of a model: its number of classes, and the names and templates of one that a text tower wrote."""
-
-    count: int
-    classes: tuple[object, ...] = ()
-    templates: object = ()
-
-
-def _head(model: Model, leaves: Records, reference_classes: tuple[str, ...]) -> _Head:
-    if isinstance(model, ZeroShot):
-        names = reference_classes if model.classes is None else model.classes
-        return _Head(len(names), tuple((n,) if isinstance(n, str) else tuple(n) for n in names), model.templates)
-    if isinstance(model, Stored):
-        record = leaves[model]
-        assert record.num_classes is not None
-        return _Head(record.num_classes, record.classes, record.templates)
-    new_head = isinstance(model, FineTune) and (model.head == "random" or isinstance(model.init, Leaf))
-    if new_head or isinstance(model, (FromScratch, LinearProbe)):
-        return _Head(len(reference_classes))
-    if isinstance(model, WithHead):
-        return _head(model.head, leaves, reference_classes)
-    return _head(next(children(model)), leaves, reference_classes)

@@ -1,0 +1,10 @@
+"""Names of the files in an artifact that holds a model: known without loading torch."""
+
+from __future__ import annotations
+
+WEIGHTS = "model.safetensors"
+
+
+def checkpoint_file(unit: str, after: int) -> str:
+    """Name of the weights after an epoch or a step in the artifact of a training."""
+    return f"{unit}-{after:04d}.safetensors"
