@@ -323,8 +323,8 @@ def test_an_average_over_fewer_shifts_is_a_gap():
             "needs a shifted distribution",
         ),
         (
-            lambda f: fit_baseline(f.assign(metric=["a", "b"] * (len(f) // 2) + ["a"]), shift="blur", baseline="base"),
-            "mixes the metrics",
+            lambda f: fit_baseline(f.assign(metric=["a"] * (len(f) - 1) + ["b"]), shift="blur", baseline="base"),
+            "has values of the metrics a, b: keep one",
         ),
         (lambda f: alpha_curve(f.assign(alpha=np.nan), group="base"), "has no mixing coefficients"),
         (

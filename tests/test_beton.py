@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from shiftline.data import beton
-from shiftline.data.prepare import image_folder, split_records
+from shiftline.data.families.folders import image_folder
+from shiftline.data.prepare import split_records
 from shiftline.data.readers import FfcvReader, PlainReader
 from shiftline.data.sidecar import DataFolder
-from shiftline.data.wilds_sets import wilds_examples
 from shiftline.data.writer import Encoding, Example, write_split
 from shiftline.declare.distributions import Split
 from shiftline.errors import DataError
@@ -46,8 +46,8 @@ def write(root, images, *, encoding=Encoding("raw"), **options):
 
 
 def write_image_folder(folder, split, root, *, encoding):
-    examples, classes = image_folder(root)
-    return write_split(folder, split, examples, classes=classes, encoding=encoding)
+    listing = image_folder(root)
+    return write_split(folder, split, listing.examples, classes=listing.classes, encoding=encoding)
 
 
 def readers(path):
@@ -82,7 +82,7 @@ def test_jpeg_files_keep_their_bytes_and_decode_alike(tmp_path):
     folder = jpeg_files(tmp_path / "in", pictures(6, height=48, width=64))
     write_image_folder(DataFolder(tmp_path), SPLIT, folder, encoding=Encoding("original"))
     index = beton.read_index(DataFolder(tmp_path).beton(SPLIT))
-    files = [example.source for example in image_folder(folder)[0]]
+    files = [example.source for example in image_folder(folder).examples]
     plain, native, compiled = readers(index.path)
     for row, file in enumerate(files):
         assert plain._raw(row).tobytes() == file.read_bytes()
@@ -294,7 +294,9 @@ def test_pages_are_not_straddled(tmp_path):
 def test_nothing_is_left_when_writing_fails(tmp_path):
     folder = jpeg_files(tmp_path / "in", pictures(3))
     (folder / "x" / "broken.jpg").write_bytes(b"not a picture")
-    with pytest.raises(DataError, match="1 images cannot be read, nothing was written:\n.*broken.jpg"):
+    with pytest.raises(
+        DataError, match="1 of 4 images cannot be read, nothing was written:\n  x/broken.jpg: no image file"
+    ):
         write_image_folder(DataFolder(tmp_path / "out"), SPLIT, folder, encoding=Encoding("original"))
     assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
 
@@ -354,11 +356,11 @@ def test_resizing_keeps_the_shorter_side_and_jpeg_is_small(tmp_path):
         (lambda root: write(root, [np.zeros((4, 4), np.uint8)]), "expected uint8 pixels"),
         (lambda root: Encoding("webp"), "choose original, raw or jpeg"),
         (lambda root: Encoding("original", short_side=3), "cannot resize"),
-        (lambda root: image_folder(Path(root) / "none"), "is no folder"),
-        (lambda root: image_folder(Path(root)), "has no images"),
+        (lambda root: image_folder(Path(root) / "none"), "does not exist"),
+        (lambda root: image_folder(Path(root)), "has no images in class folders"),
         (
             lambda root: split_records(DataFolder(root), [SPLIT]),
-            "no split of it has been written.*shiftline data write made test",
+            "no split of it has been written.*shiftline data write made --split test",
         ),
     ],
 )
@@ -375,36 +377,3 @@ def test_metadata_is_joined_by_id(tmp_path):
     assert table["id"].tolist() == list(range(6))
     assert table["path"].tolist() == list("012345")
     assert table["source_sha256"].nunique() == 6
-
-
-def waterbirds(root, n=8):
-    """A miniature of the WILDS set in its published layout."""
-    folder = root / "waterbirds_v1.0"
-    (folder / "birds").mkdir(parents=True)
-    (folder / "RELEASE_v1.0.txt").write_text("")
-    rows = ["img_id,img_filename,y,split,place,place_filename"]
-    for i, picture in enumerate(pictures(n)):
-        Image.fromarray(picture).save(folder / "birds" / f"{i}.png")
-        rows.append(f"{i + 1},birds/{i}.png,{i % 2},{i % 3},{i // 2 % 2},p")
-    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
-    return root
-
-
-def test_a_wilds_set_is_read_with_its_groups(tmp_path):
-    import pandas as pd
-
-    examples, classes = wilds_examples("waterbirds", "test", waterbirds(tmp_path / "wilds"))
-    assert classes == ["landbird", "waterbird"]
-    write_split(DataFolder(tmp_path), SPLIT, examples, classes=classes)
-    index = beton.read_index(DataFolder(tmp_path).beton(SPLIT))
-    assert index.labels.tolist() == [0, 1]
-    for found, expected in zip(PlainReader(index).images(np.arange(2)), pictures(8)[2::3], strict=True):
-        np.testing.assert_array_equal(found, expected)
-    groups = pd.read_parquet(DataFolder(tmp_path).metadata(SPLIT))["group"].tolist()
-    assert [group.split(",")[0] for group in groups] == ["background=1", "background=0"]
-    with pytest.raises(DataError, match="no split 'id_val': it has train, val, test"):
-        wilds_examples("waterbirds", "id_val", tmp_path / "wilds")
-    with pytest.raises(DataError, match="wilds has no set 'birds': it has .*waterbirds"):
-        wilds_examples("birds", "test", tmp_path)
-    with pytest.raises(DataError, match="cannot be read from .*Download it there with the wilds package"):
-        wilds_examples("waterbirds", "test", tmp_path / "empty")

@@ -218,7 +218,7 @@ class Everything(ExperimentManager):
             },
             "selection": {
                 "by F1": best(MEMBERS, metric="macro-f1"),
-                "by likelihood": best(MEMBERS, metric="log-likelihood", rule="one-standard-error"),
+                "by likelihood": best(MEMBERS, metric="negative-log-likelihood", rule="one-standard-error"),
                 "one standard error": best(interpolations(CLIP, MEMBERS[0], [0, 0.5, 1]), rule="one-standard-error"),
                 "elsewhere": best(MEMBERS, on=[self.reference.val, HeldOut(PATCHED.val, PATCHED.head)]),
             },
@@ -283,10 +283,10 @@ def test_candidates_are_a_table(everything):
     table = everything.candidates()
     assert table.groupby("key")["chosen"].sum().eq(1).all()
     assert table["value"].notna().all()
-    chosen = table[table["chosen"] & (table["rule"] == "highest")]
+    chosen = table[table["chosen"] & (table["rule"] == "best")]
     for _, row in chosen.iterrows():
         assert row["value"] == table[table["key"] == row["key"]]["value"].max()
-    assert set(table["metric"]) == {"accuracy", "macro-f1", "log-likelihood"}
+    assert set(table["metric"]) == {"accuracy", "macro-f1", "negative-log-likelihood"}
 
 
 def test_patching_helps_the_patched_task(everything):

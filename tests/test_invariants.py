@@ -6,6 +6,7 @@ Some are held by other files in detail; this one has one plain test for each.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import torch
 
 import shiftline
 from conftest import TinyStudy
-from shiftline import ExperimentManager, FromScratch, Reference, Split, glyph_net, handwritten_digits
+from shiftline import ExperimentManager, FromScratch, Reference, Split, glyph_net, handwritten_digits, typed_digits
 from shiftline.analysis import effective_robustness
 from shiftline.errors import DeclarationError
 from shiftline.jobs.context import Interrupted
@@ -123,14 +124,31 @@ def test_5_the_reported_split_is_not_the_one_selected_on():
 
 
 def test_6_both_axes_use_one_label_space():
-    study = TinyStudy().declaration()
+    study = dataclasses.replace(TinyStudy().declaration(), shifts=(("typed", typed_digits()),))
     from shiftline.plan.checks import leaves, sources
     from test_plan import leaf_record
 
     records = {s: SplitRecord(str(s), 900, tuple("abcdefghij"), (90,) * 10) for s in sources(study)}
+    known = {leaf: leaf_record(leaf) for leaf in leaves(study)}
     records[Split("digits", "test")] = SplitRecord("x", 900, tuple("abcde"), (180,) * 5)
-    with pytest.raises(DeclarationError, match="both axes of a panel need one label space"):
-        build_plan(study, splits=records, leaves={leaf: leaf_record(leaf) for leaf in leaves(study)})
+    with pytest.raises(DeclarationError, match="all three splits of a reference have the same classes"):
+        build_plan(study, splits=records, leaves=known)
+    records[Split("digits", "test")] = SplitRecord("x", 900, tuple("abcdefghij"), (90,) * 10)
+    records[Split("typed-digits", "test")] = SplitRecord("y", 900, tuple("abcdz"), (180,) * 5)
+    with pytest.raises(DeclarationError, match=r"lacks 1 of them: 'z'. Both axes of a panel need one label space"):
+        build_plan(study, splits=records, leaves=known)
+    records[Split("typed-digits", "test")] = SplitRecord("y", 900, tuple("edcba"), (180,) * 5)
+    plan = build_plan(study, splits=records, leaves=known)
+    for model in plan.models:
+        by_space = {
+            score.space: {s.distribution for s in model.scores if s.space == score.space} for score in model.scores
+        }
+        assert by_space["typed-digits"] == {"reference", "typed"}
+        keys = {(s.distribution, s.space): plan.jobs[s.key] for s in model.scores}
+        assert keys["typed", "typed-digits"].projection.outputs == (4, 3, 2, 1, 0, -1, -1, -1, -1, -1)
+        assert keys["typed", "typed-digits"].projection.labels == (0, 1, 2, 3, 4)
+        # The reference is restricted to the shift's classes from the same predictions.
+        assert keys["reference", "typed-digits"].parents == keys["reference", "digits"].parents
 
 
 def test_6_averages_over_shifts_are_averages_of_per_shift_values(tiny):

@@ -98,10 +98,10 @@ def test_training_reads_through_ffcv(tiny):
 
 def test_scores_count_what_was_predicted(tiny):
     for planned in tiny.plan().models:
-        for name, key in planned.scores.items():
-            tensors = load_predictions(tiny.store, planned.predictions[name])
+        for score in planned.scores:
+            tensors = load_predictions(tiny.store, planned.predictions[score.distribution])
             correct = int(np.sum(tensors["logits"].numpy().argmax(1) == tensors["labels"].numpy()))
-            summary = tiny.store.manifest(key).summary
+            summary = tiny.store.manifest(score.key).summary
             assert (summary["correct"], summary["n"]) == (correct, len(tensors["ids"]))
             assert len(set(tensors["ids"].tolist())) == len(tensors["ids"])
 
@@ -203,9 +203,9 @@ def test_a_failure_blocks_only_what_depends_on_it(new_store):
 @pytest.mark.parametrize(
     ("values", "rule", "expected"),
     [
-        ([[0.5], [0.9], [0.7]], "highest", 1),
-        ([[0.5], [0.9], [0.9]], "highest", 1),
-        ([[0.9, 0.1], [0.6, 0.6]], "highest", 1),
+        ([[0.5], [0.9], [0.7]], "best", 1),
+        ([[0.5], [0.9], [0.9]], "best", 1),
+        ([[0.9, 0.1], [0.6, 0.6]], "best", 1),
         ([[0.5], [0.889], [0.891], [0.9]], "one-standard-error", 2),
         # Two held-out sets: the standard error of the mean of two is smaller by the root of two.
         ([[0.892, 0.892], [0.894, 0.894], [0.9, 0.9]], "one-standard-error", 1),
@@ -221,7 +221,7 @@ def test_selections_follow_their_rule(tmp_path, values, rule, expected):
             with store.publish(key, "score", {}) as draft:
                 draft.summary.update(value=value, variance=0.01**2, n=100)
             keys[-1].append(key)
-    job = Job("s" * 64, "select", {"candidates": keys, "rule": rule}, (), "select")
+    job = Job("s" * 64, "select", {"candidates": keys, "rule": rule, "metric": "accuracy"}, (), "select")
     context = SimpleNamespace(store=store)
     draft = Draft(tmp_path)
     select(job, draft, context)

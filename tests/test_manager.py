@@ -269,7 +269,9 @@ def test_data_that_was_never_written_is_named_with_the_command(new_store):
     class Birds(Bare):
         shifts = {"birds": Split("birds", "test")}
 
-    with pytest.raises(DataError, match="birds/test is not in the data folder.*shiftline data write birds test"):
+    with pytest.raises(
+        DataError, match="birds/test is not in the data folder.*shiftline data write birds --split test"
+    ):
         Birds(store=new_store).run()
 
 

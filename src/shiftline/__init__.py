@@ -13,6 +13,12 @@ _PUBLIC = {
     f"{_DECLARE}.architectures": (
         "Architecture", "LocalWeights", "glyph_clip", "glyph_net", "open_clip", "timm",
     ),
+    f"{_DECLARE}.datasets": (
+        "cifar10", "cifar10_1", "cifar10_2", "cifar10_c", "cifar10_reference", "imagenet", "imagenet_a", "imagenet_c",
+        "imagenet_r", "imagenet_reference", "imagenet_sketch", "imagenet_v2", "imagenet_vid_robust", "objectnet", "wilds",
+        "wilds_reference", "ytbb_robust",
+    ),
+    f"{_DECLARE}.label_spaces": ("CIFAR10_AND_STL10", "LabelSpace", "many_to_one", "sub_list"),
     f"{_DECLARE}.distributions": (
         "Distribution", "Reference", "Split", "handwritten_digits", "typed_digits",
     ),
@@ -33,14 +39,15 @@ _PUBLIC = {
     ),
     f"{_DECLARE}.training": ("FineTune", "FromScratch"),
     f"{_DECLARE}.transforms": (
-        "Augmentation", "Blur", "ColourJitter", "Contrast", "CutMix", "Cutout", "HorizontalFlip", "Invert",
-        "Mixup", "Noise", "RandAugment", "RandomResizedCrop", "Recolour", "Rotate", "Tint", "Transform",
-        "Translate", "VerticalFlip",
+        "JPEG", "Augmentation", "Blur", "Brightness", "ColourJitter", "Contrast", "CutMix", "Cutout", "HorizontalFlip",
+        "Invert", "Mixup", "Noise", "Occlusion", "Pixelate", "RandAugment", "RandomResizedCrop", "Recolour", "Rotate",
+        "Saturation", "TextOverlay", "Tint", "Transform", "Translate", "VerticalFlip",
     ),
     f"{_DECLARE}.weight_space": (
         "Interpolate", "WithHead", "analogy", "average", "fisher_average", "greedy_soup", "interpolations",
         "keep", "negation", "swa", "task_arithmetic", "uniform_soup", "with_batch_norm",
     ),
+    "shiftline.data.prepare": ("write_dataset",),
     "shiftline.errors": ("ShiftlineError",),
     "shiftline.manager": ("ExperimentManager",),
 }  # fmt: skip
@@ -60,8 +67,29 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from shiftline.data.prepare import write_dataset
     from shiftline.declare.architectures import Architecture, LocalWeights, glyph_clip, glyph_net, open_clip, timm
+    from shiftline.declare.datasets import (
+        cifar10,
+        cifar10_1,
+        cifar10_2,
+        cifar10_c,
+        cifar10_reference,
+        imagenet,
+        imagenet_a,
+        imagenet_c,
+        imagenet_r,
+        imagenet_reference,
+        imagenet_sketch,
+        imagenet_v2,
+        imagenet_vid_robust,
+        objectnet,
+        wilds,
+        wilds_reference,
+        ytbb_robust,
+    )
     from shiftline.declare.distributions import Distribution, Reference, Split, handwritten_digits, typed_digits
+    from shiftline.declare.label_spaces import CIFAR10_AND_STL10, LabelSpace, many_to_one, sub_list
     from shiftline.declare.optimisers import SGD, Adam, AdamW, Constant, Cosine, Step, Triangle
     from shiftline.declare.output_space import Ensemble, ensemble, ensembles, flip_tta
     from shiftline.declare.patching import Task, patch_joint, patch_parallel, patch_sequential
@@ -69,8 +97,10 @@ if TYPE_CHECKING:
     from shiftline.declare.sweeps import HeldOut, best, grid, replicates
     from shiftline.declare.training import FineTune, FromScratch
     from shiftline.declare.transforms import (
+        JPEG,
         Augmentation,
         Blur,
+        Brightness,
         ColourJitter,
         Contrast,
         CutMix,
@@ -79,10 +109,14 @@ if TYPE_CHECKING:
         Invert,
         Mixup,
         Noise,
+        Occlusion,
+        Pixelate,
         RandAugment,
         RandomResizedCrop,
         Recolour,
         Rotate,
+        Saturation,
+        TextOverlay,
         Tint,
         Transform,
         Translate,

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from shiftline.cli_data import DEFAULT_STORE, Quiet, StoreFolder, data
+from shiftline.cli_images import SplitName  # noqa: F401 - the commands of the module are added to `data`.
 from shiftline.cli_models import export_model, import_model
-from shiftline.errors import ShiftlineError, StudyNotFoundError
+from shiftline.errors import AnalysisError, ShiftlineError, StudyNotFoundError
 from shiftline.experiments import BUILT_IN
 from shiftline.loading import load_study, parse_parameters
 from shiftline.manager import ExperimentManager
@@ -223,24 +224,45 @@ def results(
     study: StudyName,
     parameters: Parameters = None,
     store: StoreFolder = DEFAULT_STORE,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="Show this metric; each distribution's own main one unless given.")
+    ] = None,
     form: FormatOption = Format.table,
 ) -> None:
-    """Print every score, with exact 95 % intervals."""
+    """Print every score, with 95 % intervals: exact for proportions, bootstrap for other metrics."""
     table = _study(study, parameters, store).results()
     if form is not Format.table:
-        _print_frame(table, form)
+        _print_frame(table if metric is None else table[table["metric"] == metric], form)
         return
-    wide = table.pivot(index="model", columns="distribution", values="value")
-    wide = wide.loc[list(dict.fromkeys(table["model"])), list(dict.fromkeys(table["distribution"]))]
+    known = dict.fromkeys(table["metric"])
+    if metric is not None and metric not in known:
+        raise AnalysisError(
+            f"the study has no metric {metric!r}: it has {', '.join(known)}. Others are asked for with metrics = (...)."
+        )
+    table = table[table["primary"] if metric is None else table["metric"] == metric]
+    _console().print(_results_table(table))
+    if table["other_data"].any():
+        print("*: trained or selected on other data than the reference's train and val splits.")
+
+
+def _results_table(table: pd.DataFrame) -> Table:
+    """Put models in rows and distributions in columns; a column says its label space and metric where they are unusual."""
+    own = table["label_space"].iloc[0]
+    unusual = (table["distribution"] == "reference") & (table["label_space"] != own)
+    heads = table["distribution"].where(~unusual, table["distribution"] + " in " + table["label_space"])
+    heads = heads.where(table["metric"] == "accuracy", heads + "\n" + table["metric"])
+    percent = ~table["metric"].isin(["negative-log-likelihood"])
+    table = table.assign(head=heads, shown=table["value"].where(~percent, 100 * table["value"]))
+    wide = table.pivot(index="model", columns="head", values="shown")
+    wide = wide.loc[list(dict.fromkeys(table["model"])), list(dict.fromkeys(heads))]
     groups = table.drop_duplicates("model").set_index("model")["group"]
-    shown = Table("group", "model", *wide.columns, title="accuracy (%)")
+    metrics = ", ".join(dict.fromkeys(table["metric"]))
+    shown = Table("group", "model", *wide.columns, title=f"{metrics} ({'%' if percent.all() else 'nats'})")
     other = set(table.loc[table["other_data"], "model"])
     for model, row in wide.iterrows():
         name = f"{model} *" if model in other else str(model)
-        shown.add_row(str(groups[model]), name, *("-" if v != v else f"{100 * v:.1f}" for v in row))
-    _console().print(shown)
-    if other:
-        print("*: trained or selected on other data than the reference's train and val splits.")
+        shown.add_row(str(groups[model]), name, *("-" if v != v else f"{v:.{1 if percent.all() else 3}f}" for v in row))
+    return shown
 
 
 @app.command()

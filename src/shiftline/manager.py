@@ -13,7 +13,7 @@ from shiftline.declare.study import Study, declare_study
 from shiftline.errors import AnalysisError, DeclarationError
 from shiftline.identity import digest
 from shiftline.launch.planning import data_folder, leaf_records, plan_study
-from shiftline.launch.results import candidates, scores
+from shiftline.launch.results import candidates, group_scores, scores
 from shiftline.launch.status import Explanation, JobStatus, explain, status
 from shiftline.plan.checks import leaves, stored
 from shiftline.plan.jobs import Plan
@@ -57,8 +57,13 @@ class ExperimentManager:
         Where robustness is measured; may be empty.
     baseline : str, optional
         The group of models that fixes the line.
+    metrics : sequence of str
+        What is scored besides accuracy and the data sets' official metrics: of `shiftline.declare.metrics.METRICS`. All are
+        computed from stored predictions, so that adding one runs no model again.
     threads : int
         CPU threads of a job. Results are the same bits for one number of threads on one type of CPU.
+    reader : str
+        Who reads training images: "auto" (FFCV where it can be imported), "ffcv" or "plain" (Pillow).
     compiled : bool
         Compile networks with torch.compile before they are trained: worth it for long trainings on a GPU.
     tensorboard : bool
@@ -76,7 +81,9 @@ class ExperimentManager:
     reference: Reference | None = None
     shifts: Mapping[str, Distribution] = {}
     baseline: str | None = None
+    metrics: Sequence[str] = ()
     threads: int = 2
+    reader: str = "auto"
     compiled: bool = False
     tensorboard: bool = False
 
@@ -102,7 +109,7 @@ class ExperimentManager:
         """
         if self.reference is None:
             declare_study(self.name, None, {}, {}, None)
-        return declare_study(self.name, self.reference, self.shifts, self.models(), self.baseline)
+        return declare_study(self.name, self.reference, self.shifts, self.models(), self.baseline, self.metrics)
 
     def plan(self) -> Plan:
         """Lay out the jobs. Built-in data are written and names are resolved first, where that has not been done."""
@@ -169,43 +176,46 @@ class ExperimentManager:
         -------
         DataFrame
             model, group, recipe, seed, epoch, step, alpha, other_data (it reads other data than the reference's train and val),
-            distribution, metric, value (fraction), n, low, high (95 % exact interval), key. A score that has not been made is a
-            row without a value.
+            distribution, label_space, metric, primary (the metric stands for its distribution on an axis), value (a fraction, but
+            for likelihoods), n, low, high (95 %: exact for proportions, else bootstrap over the examples), key. The reference has
+            rows in the label space of every shift. A score that has not been made is a row without a value.
         """
         import pandas as pd
 
         from shiftline.analysis.intervals import clopper_pearson
 
         table = pd.DataFrame([vars(score) for score in scores(self._plan(write=False), self.store)])
-        made = table["n"].notna()
-        table["value"] = float("nan")
-        table[["low", "high"]] = float("nan")
-        if made.any():
-            correct, n = table.loc[made, "correct"].astype(int), table.loc[made, "n"].astype(int)
+        counted = table["correct"].notna()
+        for column in ("value", "low", "high", "alpha"):
+            table[column] = table[column].astype(float)
+        if counted.any():
+            correct, n = table.loc[counted, "correct"].astype(int), table.loc[counted, "n"].astype(int)
             interval = clopper_pearson(correct, n)
-            table.loc[made, "value"] = correct / n
-            table.loc[made, "low"], table.loc[made, "high"] = interval.low, interval.high
+            table.loc[counted, "low"], table.loc[counted, "high"] = interval.low, interval.high
         for column in ("seed", "epoch", "step", "n"):
             table[column] = table[column].astype("Int64")
-        table["alpha"] = table["alpha"].astype(float)
-        columns = [
-            "model",
-            "group",
-            "recipe",
-            "seed",
-            "epoch",
-            "step",
-            "alpha",
-            "other_data",
-            "distribution",
-            "metric",
-            "value",
-            "n",
-            "low",
-            "high",
-            "key",
-        ]
-        return table[columns]
+        return table.drop(columns="correct")
+
+    def group_accuracies(self) -> pd.DataFrame:
+        """Return the accuracy within every group, for the distributions that were scored by groups.
+
+        Returns
+        -------
+        DataFrame
+            model, group (of the study), distribution, label_space, subgroup (of the data), value, n, low, high (exact 95 %), key.
+            Empty where no metric reads groups: say metrics = ("worst-group-accuracy",).
+        """
+        import pandas as pd
+
+        from shiftline.analysis.intervals import clopper_pearson
+
+        columns = ["model", "group", "distribution", "label_space", "subgroup", "value", "n", "low", "high", "key"]
+        rows = [vars(score) for score in group_scores(self._plan(write=False), self.store)]
+        if not rows:
+            return pd.DataFrame(columns=columns)
+        table = pd.DataFrame(rows)
+        interval = clopper_pearson(table["correct"], table["n"])
+        return table.assign(value=table["correct"] / table["n"], low=interval.low, high=interval.high)[columns]
 
     def candidates(self) -> pd.DataFrame:
         """Return the candidates of every selection as a table.
@@ -310,8 +320,9 @@ class ExperimentManager:
         return study
 
     def _made(self) -> pd.DataFrame:
-        """Return the results, of which at least one must have been made."""
+        """Return the numbers that stand for their distributions on an axis, of which at least one must have been made."""
         table = self.results()
+        table = table[table["primary"]].reset_index(drop=True)
         if table["value"].isna().all():
             raise AnalysisError(f"{self.name!r} has no results in {self.store.root} yet: run the study first.")
         return table
@@ -330,7 +341,7 @@ class ExperimentManager:
             leaves=leaf_records(plan.study, self.store, leaves(plan.study)),
             bank=ModelBank(self.store, device=device), device=device, workers=self.threads,
             progress=progress, stop_requested=stop, ranks=ALONE if ranks is None else ranks,
-            compiled=self.compiled, tensorboard=self.tensorboard,
+            reader=self.reader, compiled=self.compiled, tensorboard=self.tensorboard,
         )  # fmt: skip
 
 

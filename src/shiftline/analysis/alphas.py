@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from shiftline.analysis.tables import AVERAGE, REFERENCE, VALIDATION, check_table, shifts_of
+from shiftline.analysis.tables import AVERAGE, REFERENCE, VALIDATION, check_table, reference_once, shifts_of
 from shiftline.errors import AnalysisError
 
 
@@ -31,6 +31,7 @@ def alpha_curve(table: pd.DataFrame, *, group: str) -> pd.DataFrame:
         The group has no mixing coefficients, or has one of them twice.
     """
     table = check_table(table, "group", "alpha")
+    table = reference_once(table)
     rows = table[(table["group"] == group) & table["alpha"].notna()]
     if rows.empty:
         with_alpha = dict.fromkeys(table.loc[table["alpha"].notna(), "group"])

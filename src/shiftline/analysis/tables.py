@@ -16,25 +16,38 @@ NOT_SHIFTS = (REFERENCE, VALIDATION)
 
 
 def check_table(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Return the table with a column `n`, NaN where it has none.
+    """Return the table with the columns `n`, NaN where it has none, and `label_space`, empty where it has none.
 
     Raises
     ------
     AnalysisError
-        A column is missing, or a model has two values for one distribution.
+        A column is missing, a distribution has values of two metrics, or a model has two values for one distribution.
     """
     for column in ("model", "distribution", "value", *columns):
         if column not in table.columns:
             raise AnalysisError(f"the table has no column {column!r}: it has {', '.join(map(str, table.columns))}.")
-    if "metric" in table.columns and table["metric"].nunique() > 1:
-        raise AnalysisError(f"the table mixes the metrics {', '.join(sorted(table['metric'].unique()))}: keep one.")
-    twice = table.duplicated(["model", "distribution"])
+    table = table if "label_space" in table.columns else table.assign(label_space="")
+    if "metric" in table.columns:
+        for distribution, metrics in table.groupby("distribution", sort=False)["metric"].unique().items():
+            if len(metrics) > 1:
+                raise AnalysisError(
+                    f"{distribution!r} has values of the metrics {', '.join(sorted(metrics))}: keep one."
+                )
+    twice = table.duplicated(["model", "distribution", "label_space"])
     if twice.any():
         row = table[twice].iloc[0]
         raise AnalysisError(
             f"{row['model']!r} has two values on {row['distribution']!r}: expected one row per model and distribution."
         )
     return table if "n" in table.columns else table.assign(n=np.nan)
+
+
+def reference_once(table: pd.DataFrame, *, reference: str = REFERENCE) -> pd.DataFrame:
+    """Return the table with the reference's values in its own classes only: those that come first."""
+    spaces = table.loc[table["distribution"] == reference, "label_space"]
+    if spaces.empty:
+        return table
+    return table[(table["distribution"] != reference) | (table["label_space"] == spaces.iloc[0])]
 
 
 def shifts_of(table: pd.DataFrame, shifts: Sequence[str] | None, *, reference: str = REFERENCE) -> list[str]:
@@ -58,7 +71,7 @@ def shifts_of(table: pd.DataFrame, shifts: Sequence[str] | None, *, reference: s
 
 
 def panel(table: pd.DataFrame, shift: str, *, reference: str = REFERENCE) -> pd.DataFrame:
-    """Join reference and shifted accuracy by model.
+    """Join reference and shifted accuracy by model, both in the label space of the shift.
 
     Returns
     -------
@@ -67,8 +80,18 @@ def panel(table: pd.DataFrame, shift: str, *, reference: str = REFERENCE) -> pd.
         n_shifted, key (of the shifted value), and the table's other per-model columns.
     """
     per_model = [c for c in ("group", "recipe", "seed", "epoch", "alpha") if c in table.columns]
-    x = table[table["distribution"] == reference].set_index("model")
     y = table[table["distribution"] == shift].set_index("model")
+    spaces = list(dict.fromkeys(y["label_space"]))
+    if len(spaces) > 1:
+        raise AnalysisError(f"{shift!r} has values in the label spaces {', '.join(map(repr, spaces))}: keep one.")
+    x = table[table["distribution"] == reference]
+    there = list(dict.fromkeys(x["label_space"]))
+    if not x.empty and spaces and spaces[0] not in there:
+        raise AnalysisError(
+            f"{shift!r} is scored in the label space {spaces[0]!r}, {reference!r} only in {', '.join(map(repr, there))}: both axes "
+            "of a panel need one."
+        )
+    x = x[x["label_space"].isin(spaces)].set_index("model")
     if x.empty:
         raise AnalysisError(
             f"the table has no rows for {reference!r}: it has {', '.join(map(repr, dict.fromkeys(table['distribution'])))}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from shiftline.data.augment import augment, centre_boxes, random_boxes
-from shiftline.data.pixels import apply_transforms
+from shiftline.data.pixels import apply_transforms, resize_and_cut
 from shiftline.data.randomness import permutation
 from shiftline.data.readers import PlainReader, Reader, training_reader
 from shiftline.data.views import View
@@ -104,6 +105,10 @@ class TrainingBatches:
         Threads that read ahead.
     rank, world : int
         Of several processes this one gets every `world`-th example of each batch, from `rank` on.
+    reader : str or Reader
+        "ffcv", "plain", or "auto": FFCV where it can be imported.
+    device : str
+        Where shifts and augmentations run.
 
     Raises
     ------
@@ -125,7 +130,8 @@ class TrainingBatches:
         rank: int = 0,
         world: int = 1,
         memory_limit: int = MEMORY_LIMIT,
-        reader: Reader | None = None,
+        reader: str | Reader = "auto",
+        device: str = "cpu",
     ) -> None:
         if len(view) < batch_size:
             raise DataError(
@@ -134,14 +140,14 @@ class TrainingBatches:
             )
         self.view, self.batch_size, self.size, self.crop = view, batch_size, size, crop
         self.augmentations, self.seed, self.workers = tuple(augmentations), seed, max(1, workers)
-        self.mixed, self.rank, self.world = mixed, rank, world
-        self.reader = training_reader(view.index) if reader is None else reader
+        self.mixed, self.rank, self.world, self.device = mixed, rank, world, device
+        self.reader = reader if isinstance(reader, Reader) else training_reader(view.index, reader)
         crops = [a for a in self.augmentations if isinstance(a, RandomResizedCrop)]
         self._random_crop = crops[0] if crops else None
         self._memory: Tensor | None = None
         if self._random_crop is None and len(view.ids) * 3 * size * size <= memory_limit:
             chunks = (view.ids[start : start + 1024] for start in range(0, len(view.ids), 1024))
-            self._memory = torch.cat([self._pixels(ids, epoch=0) for ids in chunks])
+            self._memory = torch.cat([self._pixels(ids, epoch=0).cpu() for ids in chunks])
             self._row = {int(example): row for row, example in enumerate(view.ids)}
 
     @property
@@ -209,34 +215,27 @@ class TrainingBatches:
         else:
             images = self._memory[torch.tensor([self._row[int(example)] for example in ids])]
         example_ids = torch.from_numpy(np.ascontiguousarray(ids))
-        images = augment(images, example_ids, self.augmentations, seed=self.seed, epoch=epoch)
+        images, keys = images.to(self.device), example_ids.to(self.device)
+        images = augment(images, keys, self.augmentations, seed=self.seed, epoch=epoch)
         return Batch(images, torch.from_numpy(self.view.labels_of(ids)), example_ids, epoch)
-
-    def _labels(self, ids: np.ndarray) -> Tensor:
-        """Return the labels that shifts see: those that the data were written with."""
-        return torch.from_numpy(self.view.index.labels[ids])
 
     def _pixels(self, ids: np.ndarray, epoch: int) -> Tensor:
         """Decode, shift, crop and resize: uint8, shape (B, 3, size, size)."""
         boxes = self._boxes(ids, epoch)
-        if not self.view.transforms:
+        if not self.view.transforms and self.view.crop is None:
             return _channels_first(self.reader.crops(ids, boxes, self.size))
-        if self.view.index.uniform_size == (self.size, self.size) and (boxes[:, 2:] == self.size).all():
-            images = _channels_first(np.stack(self.reader.images(ids)))
-            return apply_transforms(self.view.transforms, images, self._labels(ids), torch.from_numpy(ids))
         # Shifts are defined on canonical pixels, so that the crop has to wait for them.
-        cut = []
-        for pixels, example, box in zip(self.reader.images(ids), ids, boxes, strict=True):
-            one = np.array([example])
-            image = apply_transforms(
-                self.view.transforms, _channels_first(pixels)[None], self._labels(one), torch.from_numpy(one)
-            )
-            top, left, height, width = (int(number) for number in box)
-            cut.append(tv.resized_crop(image, top, left, height, width, [self.size, self.size], antialias=True))
-        return torch.cat(cut)
+        cut: list[Tensor] = []
+        for images in shifted_runs(self.view, self.reader.images(ids), ids, device=self.device):
+            for image in images:
+                top, left, height, width = (int(number) for number in boxes[len(cut)])
+                cut.append(tv.resized_crop(image, top, left, height, width, [self.size, self.size], antialias=True))
+        return torch.stack(cut)
 
     def _boxes(self, ids: np.ndarray, epoch: int) -> np.ndarray:
         heights, widths = self.view.index.height[ids], self.view.index.width[ids]
+        if self.view.crop is not None:
+            heights = widths = np.full(len(ids), self.view.crop)
         if self._random_crop is None:
             return centre_boxes(heights, widths, self.crop)
         return random_boxes(heights, widths, ids, self._random_crop, seed=self.seed, epoch=epoch)
@@ -353,11 +352,12 @@ class Chunk:
 
 
 def evaluation_chunks(
-    view: View, *, chunk_size: int = 512, workers: int = 2, rank: int = 0, world: int = 1
+    view: View, *, chunk_size: int = 512, workers: int = 2, rank: int = 0, world: int = 1, device: str = "cpu"
 ) -> Iterator[Chunk]:
     """Yield every example once, in id order, unpadded, with the shift applied and before any model's resizing.
 
-    Of several processes, this one gets every `world`-th chunk, from chunk `rank` on.
+    Of several processes, this one gets every `world`-th chunk, from chunk `rank` on. Images lie on `device` where a shift or a
+    canonical crop was computed there, else in main memory.
     """
     reader = PlainReader(view.index)
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="shiftline-read") as pool:
@@ -365,25 +365,33 @@ def evaluation_chunks(
             ids = view.ids[start : start + chunk_size]
             parts = np.array_split(ids, max(1, workers))
             images = [image for part in pool.map(reader.images, parts) for image in part]
-            seen, example_ids = torch.from_numpy(view.index.labels[ids]), torch.from_numpy(ids)
-            runs, first = [], 0
-            for run in _runs_of_equal_size(images):
-                last = first + len(run)
-                runs.append(
-                    apply_transforms(
-                        view.transforms, _channels_first(np.stack(run)), seen[first:last], example_ids[first:last]
-                    )
-                )
-                first = last
-            yield Chunk(runs, torch.from_numpy(view.labels_of(ids)), example_ids)
+            runs = list(shifted_runs(view, images, ids, device=device))
+            yield Chunk(runs, torch.from_numpy(view.labels_of(ids)), torch.from_numpy(ids))
+
+
+def shifted_runs(view: View, images: list[np.ndarray], ids: np.ndarray, *, device: str = "cpu") -> Iterator[Tensor]:
+    """Cut images to their canonical size and shift them, in runs of equal size.
+
+    Yields
+    ------
+    uint8 tensor, shape (B_i, 3, H_i, W_i)
+        In the order of `images`; the first dimensions sum to their number.
+    """
+    # Shifts see the labels that the data were written with.
+    labels, keys = torch.from_numpy(view.index.labels[ids]), torch.from_numpy(np.ascontiguousarray(ids))
+    first = 0
+    for run in _runs_of_equal_size(images):
+        last = first + len(run)
+        pixels = _channels_first(np.stack(run))
+        if view.crop is not None:
+            pixels = resize_and_cut(pixels.to(device), short=view.crop, size=view.crop)
+        if view.transforms:
+            seen = (labels[first:last].to(device), keys[first:last].to(device))
+            pixels = apply_transforms(view.transforms, pixels.to(device), *seen)
+        first = last
+        yield pixels
 
 
 def _runs_of_equal_size(images: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    run: list[np.ndarray] = []
-    for image in images:
-        if run and image.shape != run[0].shape:
-            yield run
-            run = []
-        run.append(image)
-    if run:
-        yield run
+    """Put neighbours of one size together."""
+    return (list(run) for _, run in itertools.groupby(images, key=lambda image: image.shape))

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
+from shiftline.data.lettering import write_words
 from shiftline.data.randomness import normal, uniform
 from shiftline.declare.transforms import (
+    JPEG,
     Blur,
+    Brightness,
     Contrast,
     Invert,
     Noise,
+    Occlusion,
+    Pixelate,
     Recolour,
     Rotate,
+    Saturation,
+    TextOverlay,
     Tint,
     Transform,
     VerticalFlip,
@@ -27,6 +36,32 @@ PALETTE = (
     (0.10, 0.80, 0.85), (0.95, 0.55, 0.10), (0.55, 0.85, 0.45), (0.95, 0.60, 0.75), (0.45, 0.30, 0.15),
 )  # fmt: skip
 """Colours of Tint and Recolour, as fractions of the full range; classes beyond ten take them in turn."""
+
+
+def resize_and_cut(
+    images: Tensor, *, short: int, size: int, interpolation: str = "bicubic", squash: bool = False
+) -> Tensor:
+    """Resize (antialiased) and cut the centre.
+
+    Parameters
+    ----------
+    images : uint8 tensor, shape (B, 3, H, W)
+    short : int
+        The shorter side after resizing, in pixels.
+    size : int
+        Side of the square that is cut.
+    squash : bool
+        Resize both sides to `short`, whatever the aspect ratio.
+
+    Returns
+    -------
+    uint8 tensor, shape (B, 3, size, size)
+    """
+    height, width = images.shape[-2:]
+    if min(height, width) != short or (squash and height != width):
+        sides = [short, short] if squash else [short]
+        images = tv.resize(images, sides, interpolation=InterpolationMode(interpolation), antialias=True)
+    return images if images.shape[-2:] == (size, size) else tv.center_crop(images, [size, size])
 
 
 def apply_transforms(transforms: Sequence[Transform], images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
@@ -45,7 +80,7 @@ def apply_transforms(transforms: Sequence[Transform], images: Tensor, labels: Te
     Raises
     ------
     DataError
-        A user's transform returned another shape or type.
+        A user's transform returned another shape or type, or NaN; or a text overlay lacks a text for a class.
     """
     for transform in transforms:
         own = getattr(transform, "apply", None)
@@ -53,6 +88,11 @@ def apply_transforms(transforms: Sequence[Transform], images: Tensor, labels: Te
             images = _rounded(_PIXELS[type(transform)](transform, images.float() / 255, labels, ids))
             continue
         changed = own(images, labels, ids)
+        if isinstance(changed, Tensor) and changed.is_floating_point() and bool(changed.isnan().any()):
+            raise DataError(
+                f"the transform {type(transform).tag!r} returned NaN: expected uint8 {tuple(images.shape)}. Look for a division "
+                "by zero, and round and clamp to 0..255 at the end of apply()."
+            )
         if not isinstance(changed, Tensor) or changed.shape != images.shape or changed.dtype != torch.uint8:
             got = f"{changed.dtype} {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
             raise DataError(
@@ -98,6 +138,65 @@ def _contrast(transform: Contrast, images: Tensor, labels: Tensor, ids: Tensor) 
     return mean + transform.factor * (images - mean)
 
 
+def _brightness(transform: Brightness, images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
+    return transform.factor * images
+
+
+def _saturation(transform: Saturation, images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
+    grey = tv.rgb_to_grayscale(images)
+    return grey + transform.factor * (images - grey)
+
+
+def _jpeg(transform: JPEG, images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
+    # The codec is libjpeg-turbo's on the CPU, so that every device sees the same pixels.
+    coded = [tv.jpeg(image, transform.quality) for image in _rounded(images).cpu()]
+    return torch.stack(coded).to(images.device).float() / 255
+
+
+def _pixelate(transform: Pixelate, images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
+    height, width = images.shape[-2:]
+    # Averages count the pixels that are there: blocks at the edge may be smaller.
+    small = nn.functional.avg_pool2d(images, transform.block, ceil_mode=True, count_include_pad=False)
+    large = small.repeat_interleave(transform.block, dim=2).repeat_interleave(transform.block, dim=3)
+    return large[:, :, :height, :width]
+
+
+def _occlusion(transform: Occlusion, images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
+    height, width = images.shape[-2:]
+    area = math.sqrt(transform.share * height * width)
+    tall, wide = min(height, round(area)), min(width, round(area))
+    u = uniform("occlusion", transform.seed, ids, draws=2)
+    top = (u[:, 0] * (height - tall + 1)).long()[:, None, None, None]
+    left = (u[:, 1] * (width - wide + 1)).long()[:, None, None, None]
+    row = torch.arange(height, device=images.device)[None, None, :, None]
+    column = torch.arange(width, device=images.device)[None, None, None, :]
+    inside = (row >= top) & (row < top + tall) & (column >= left) & (column < left + wide)
+    return torch.where(inside, 0.5, images)
+
+
+def _text_overlay(transform: TextOverlay, images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
+    count = len(transform.texts)
+    if transform.choose != "any" and len(labels) and int(labels.max()) >= count:
+        raise DataError(
+            f"TextOverlay(choose={transform.choose!r}) has {count} texts, an example has the label {int(labels.max())}: give one "
+            "text per class, in the order of the labels."
+        )
+    words = [transform.texts[word] for word in chosen_words(transform, labels, ids).tolist()]
+    places = uniform("text-overlay place", transform.seed, ids, draws=2)
+    return write_words(images, words, places, height=transform.height)
+
+
+def chosen_words(transform: TextOverlay, labels: Tensor, ids: Tensor) -> Tensor:
+    """Return the place in `transform.texts` of the word that is written on each image, int64, shape (B,)."""
+    if transform.choose == "right":
+        return labels
+    count = len(transform.texts)
+    u = uniform("text-overlay", transform.seed, ids)[:, 0]
+    if transform.choose == "any":
+        return (u * count).long()
+    return (labels + 1 + (u * (count - 1)).long()) % count
+
+
 def _palette(like: Tensor) -> Tensor:
     return torch.tensor(PALETTE, dtype=like.dtype, device=like.device)
 
@@ -127,6 +226,12 @@ _PIXELS: dict[type[Transform], Callable[..., Tensor]] = {
     Blur: _blur,
     Noise: _noise,
     Contrast: _contrast,
+    Brightness: _brightness,
+    Saturation: _saturation,
+    JPEG: _jpeg,
+    Pixelate: _pixelate,
+    Occlusion: _occlusion,
+    TextOverlay: _text_overlay,
     Recolour: _recolour,
     Tint: _tint,
 }

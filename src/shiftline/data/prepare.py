@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from shiftline.data.sidecar import DataFolder
-from shiftline.data.writer import Encoding, Example, write_split
+from shiftline.data import beton
+from shiftline.data.families.family import Listing
+from shiftline.data.families.folders import torch_dataset
+from shiftline.data.readers import PlainReader
+from shiftline.data.sidecar import DataFolder, Sidecar
+from shiftline.data.writer import Description, Encoding, Example, write_split
 from shiftline.declare.distributions import Split
 from shiftline.errors import DataError
 from shiftline.plan.records import SplitRecord
@@ -14,7 +20,6 @@ from shiftline.plan.records import SplitRecord
 BUILT_IN = {
     Split("digits", "train"), Split("digits", "val"), Split("digits", "test"), Split("typed-digits", "test"),
 }  # fmt: skip
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
 def split_records(folder: DataFolder, splits: Iterable[Split]) -> dict[Split, SplitRecord]:
@@ -27,9 +32,20 @@ def split_records(folder: DataFolder, splits: Iterable[Split]) -> dict[Split, Sp
     """
     splits = list(splits)
     missing = [split for split in splits if not folder.has(split)]
-    for split in missing:
-        if split not in BUILT_IN:
-            folder.open(split)
+    absent = [split for split in missing if split not in BUILT_IN]
+    if len(absent) > 1:
+        commands: dict[str, str] = {}
+        for split in absent:
+            commands[split.dataset] = (
+                commands.get(split.dataset, f"shiftline data write {split.dataset}") + f" --split {split.split}"
+            )
+        raise DataError(
+            f"{len(absent)} splits are not in the data folder {folder.root}: {', '.join(map(str, absent))}. Write them first (with "
+            "--root FOLDER where the data sets are, or --images FOLDER for images of your own):\n  "
+            + "\n  ".join(commands.values())
+        )
+    if absent:
+        folder.open(absent[0])
     for split in missing:
         _write_built_in(folder, split)
     return {split: folder.open(split).record for split in splits}
@@ -46,31 +62,95 @@ def _write_built_in(folder: DataFolder, split: Split) -> None:
     write_split(folder, split, examples, classes=arrays.classes, encoding=Encoding("raw"))
 
 
-def image_folder(root: Path) -> tuple[list[Example], list[str]]:
-    """List the images of ``root/<class>/...``, in the order of their paths.
+def write_listing(
+    folder: DataFolder,
+    split: Split,
+    listing: Listing,
+    *,
+    encoding: Encoding,
+    workers: int = 2,
+    skip_damaged: bool = False,
+    advance: Callable[[], None] = lambda: None,
+) -> Sidecar:
+    """Write what was listed as a split: see `shiftline.data.writer.write_split`."""
+    return write_split(
+        folder, split, listing.examples, classes=listing.classes, encoding=encoding, description=listing.description,
+        workers=workers, skip_damaged=skip_damaged, advance=advance,
+    )  # fmt: skip
+
+
+def write_dataset(
+    dataset: Any,
+    split: Split,
+    *,
+    classes: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+    store: str | os.PathLike[str] = "results",
+    encoding: Encoding = Encoding(),
+    workers: int = 2,
+) -> Split:
+    """Write any map-style torch dataset of (image, label) pairs as a split, so that studies can name it.
+
+    ::
+
+        from shiftline import Split, write_dataset
+
+        birds = write_dataset(MyBirds(root, transform=None), Split("my-birds", "test"))
+
+    Parameters
+    ----------
+    dataset
+        Images are PIL images or uint8 arrays (H, W, 3), labels whole numbers.
+    classes : sequence of str, optional
+        Names by label; the dataset's `classes` unless given.
+    groups : sequence of str, optional
+        One per example: environments, regions, backgrounds.
+    store : path
+        The folder of results that the data are written to.
 
     Returns
     -------
-    examples, classes
-        Classes are the sub-folders' names, sorted as text.
+    Split
 
     Raises
     ------
     DataError
-        The folder is missing or has no images below class folders.
+        The dataset is none, or an image cannot be read; nothing is written then.
     """
-    if not root.is_dir():
-        raise DataError(f"{root} is no folder: expected one sub-folder per class with images in it.")
-    classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
-    examples = [
-        Example(path, label, path=str(path.relative_to(root)))
-        for label, name in enumerate(classes)
-        for path in sorted((root / name).rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    ]
-    if not examples:
-        raise DataError(
-            f"{root} has no images: expected one sub-folder per class with images in it, found the sub-folders "
-            f"{classes[:8]}."
-        )
-    return examples, classes
+    listing = torch_dataset(dataset, classes=classes, groups=groups)
+    write_listing(DataFolder(Path(store) / "data"), split, listing, encoding=encoding, workers=workers)
+    return split
+
+
+def join_splits(folder: DataFolder, into: Split, sources: Sequence[Split], *, workers: int = 2) -> Sidecar:
+    """Write the examples of several splits to one file, in their order, with their bytes unchanged.
+
+    Labels are those of the first split's classes; the group of an example is the split that it comes from, and the columns
+    `source_id` and `source` hold its id there and the position of the split in `sources`.
+
+    Raises
+    ------
+    DataError
+        A split is not written, or has classes that the first one lacks.
+    """
+    opened = [folder.open(source) for source in sources]
+    first = opened[0].record
+    place = {class_id: label for label, class_id in enumerate(first.ids)}
+    examples: list[Example] = []
+    for number, sidecar in enumerate(opened):
+        if foreign := [class_id for class_id in sidecar.record.ids if class_id not in place]:
+            raise DataError(
+                f"{sidecar.split} has the class {foreign[0]!r}, which {opened[0].split} lacks: name the one with the most first."
+            )
+        index = beton.read_index(sidecar.beton)
+        reader = PlainReader(index)
+        labels = [place[class_id] for class_id in sidecar.record.ids]
+        examples += [
+            Example(
+                reader.stored(row), labels[index.labels[row]], group=str(sidecar.split), path=f"{sidecar.split}[{row}]",
+                metadata={"source": number, "source_id": row},
+            )
+            for row in range(len(index))
+        ]  # fmt: skip
+    description = Description(first.class_ids, parts=tuple(str(source) for source in sources))
+    return write_split(folder, into, examples, classes=first.classes, description=description, workers=workers)

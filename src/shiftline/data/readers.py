@@ -6,8 +6,10 @@ by area, ours with libjpeg's accurate one and antialiased bicubic. Evaluation al
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -68,6 +70,11 @@ class Reader(ABC):
         out = np.empty((len(ids), size, size, 3), dtype=np.uint8)
         self._crops(ids, np.ascontiguousarray(boxes, dtype=np.int64), out)
         return out
+
+    def stored(self, row: int) -> bytes | np.ndarray:
+        """Return what is stored of one example: the bytes of a JPEG file, or pixels, uint8 of shape (H, W, 3)."""
+        (row,) = self.index.check_ids(np.array([row]))
+        return self._raw(row).tobytes() if self.index.mode[row] == JPEG else self._image(row)
 
     def _raw(self, row: int) -> np.ndarray:
         start = int(self.index.pointer[row])
@@ -206,6 +213,38 @@ def ffcv_is_installed() -> bool:
     return importlib.util.find_spec("ffcv") is not None
 
 
-def training_reader(index: Index) -> Reader:
-    """FFCV's reader where FFCV is installed, ours otherwise."""
-    return FfcvReader(index) if ffcv_is_installed() else PlainReader(index)
+READERS = ("auto", "ffcv", "plain")
+
+
+def training_reader(index: Index, name: str = "auto") -> Reader:
+    """Return a reader by name; "auto" is FFCV's where it can be imported, ours otherwise (said once).
+
+    Raises
+    ------
+    DataError
+        There is no such reader, or FFCV was named and cannot be imported.
+    """
+    if name not in READERS:
+        raise DataError(f"there is no reader {name!r}: choose {', '.join(READERS)}.")
+    if name == "plain":
+        return PlainReader(index)
+    if name == "auto" and not ffcv_is_installed():
+        _say_once(
+            "FFCV is not installed: training reads with Pillow instead (uv pip install 'shiftline[ffcv]' adds it)."
+        )
+        return PlainReader(index)
+    try:
+        return FfcvReader(index)
+    except ImportError as error:
+        if name == "auto":
+            _say_once(f"FFCV cannot be imported ({error}): training reads with Pillow instead.")
+            return PlainReader(index)
+        raise DataError(
+            f'the reader "ffcv" was asked for, but FFCV cannot be imported ({error}). Install it, uv pip install '
+            "'shiftline[ffcv]', with the system libraries that CONTRIBUTING.md names, or say reader = \"plain\"."
+        ) from error
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shiftline.declare.distributions import Split
+from shiftline.declare.label_spaces import LabelSpace
 from shiftline.errors import DataError, StoreError
 from shiftline.plan.records import SplitRecord
 from shiftline.store.files import read_json, sha256_of
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Sidecar:
     record: SplitRecord
     recipe: Mapping[str, Any]
     file: Mapping[str, Any]
+    official: Mapping[str, Any]
+    skipped: Sequence[str]
 
 
 class DataFolder:
@@ -63,6 +66,11 @@ class DataFolder:
         if not path.is_file():
             raise DataError(self._missing(split))
         document = read_json(path, what=f"the sidecar of {split}")
+        if document.get("schema") != SCHEMA:
+            raise DataError(
+                f"{split} was written by another version of shiftline (schema {document.get('schema')}, this one writes "
+                f"{SCHEMA}). Delete {path} and write the split anew: its fingerprint, and the results made from it, stay."
+            )
         file = document["file"]
         if not beton.is_file():
             raise DataError(
@@ -78,18 +86,26 @@ class DataFolder:
                 f"{sha256_of(beton)[:12]}... ({beton}). Results computed from the former do not describe this file. "
                 f"Restore it, or delete {beton.name} and {path.name} and write the split anew."
             )
+        space = document["space"]
         record = SplitRecord(
-            document["fingerprint"], document["count"], tuple(document["classes"]), tuple(document["class_counts"])
-        )
-        return Sidecar(split, beton, record, document["recipe"], file)
+            document["fingerprint"], document["count"], tuple(document["classes"]), tuple(document["class_counts"]),
+            class_ids=tuple(document["class_ids"]),
+            space=None if space is None else LabelSpace(space["name"], tuple(map(tuple, space["members"]))),
+            metrics=tuple(document["metrics"]), metadata=document["metadata"], grouped=document["grouped"],
+             parts=tuple(document["parts"]),
+        )  # fmt: skip
+        return Sidecar(split, beton, record, document["recipe"], file, document["official"], document["skipped"])
+
+    def written(self) -> list[Split]:
+        """Return every split that is written, by name."""
+        return [Split(path.parent.name, path.stem) for path in sorted(self.root.glob("*/*.json"))]
 
     def damaged(self) -> dict[Split, str]:
         """Hash every written split anew; return what is wrong with those that are damaged."""
         problems = {}
-        for path in sorted(self.root.glob("*/*.json")):
-            split = Split(path.parent.name, path.stem)
+        for split in self.written():
             try:
-                recorded = read_json(path, what=f"the sidecar of {split}")["file"]["sha256"]
+                recorded = read_json(self.sidecar(split), what=f"the sidecar of {split}")["file"]["sha256"]
                 if sha256_of(self.beton(split)) != recorded:
                     problems[split] = f"{self.beton(split).name} has another content than was recorded"
             except (StoreError, KeyError, TypeError, OSError) as error:
@@ -109,5 +125,5 @@ class DataFolder:
         there = f"there are the splits {', '.join(written)}" if written else "no split of it has been written"
         return (
             f"{split} is not in the data folder: expected {self.beton(split)}; {there}. Write it first: "
-            f"shiftline data write {split.dataset} {split.split} --images FOLDER (one sub-folder per class)."
+            f"shiftline data write {split.dataset} --split {split.split} --root FOLDER (--images FOLDER for images of your own)."
         )

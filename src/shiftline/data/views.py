@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,10 +13,13 @@ from shiftline.data.randomness import uniform
 from shiftline.data.sidecar import DataFolder
 from shiftline.declare.distributions import (
     ClassRates,
+    Cropped,
     Distribution,
     FewShot,
     Fraction,
+    GroupRates,
     Indices,
+    InLabelSpace,
     LabelNoise,
     Shifted,
     Split,
@@ -41,6 +45,10 @@ class View:
     classes : tuple of str
     fresh : ClassRates or None
         The selection that is drawn anew in every epoch.
+    crop : int or None
+        Side of the canonical pixels that the transforms see; None for images as they are.
+    groups : callable
+        Returns the group of every example of the source, in id order.
     """
 
     index: beton.Index
@@ -49,6 +57,8 @@ class View:
     transforms: tuple[Transform, ...]
     classes: tuple[str, ...]
     fresh: ClassRates | None = None
+    crop: int | None = None
+    groups: Callable[[], np.ndarray] = lambda: np.zeros(0, dtype=object)
 
     def __len__(self) -> int:
         """Number of examples (of one epoch)."""
@@ -82,16 +92,19 @@ def open_view(distribution: Distribution, folder: DataFolder, *, fingerprint: st
     index = beton.read_index(sidecar.beton)
     if len(index) != sidecar.record.count:
         raise DataError(f"{sidecar.beton} holds {len(index)} examples, its description says {sidecar.record.count}.")
-    whole = View(index, np.arange(len(index)), index.labels, (), sidecar.record.classes)
+    whole = View(
+        index, np.arange(len(index)), index.labels, (), sidecar.record.classes,
+        groups=lambda: groups_of(folder, distribution.source),
+    )  # fmt: skip
     view = _select(distribution, whole)
     if not len(view):
         raise DataError(f"{distribution} is empty: no example of {distribution.source} is left. Keep more of them.")
     return view
 
 
-def select_some(view: View, most: int) -> View:
+def select_some(view: View, most: int, *, seed: int = 0) -> View:
     """Keep at most so many random examples of a view."""
-    kept = np.sort(view.ids[_ranked("some", view.ids, 0)[:most]])
+    kept = np.sort(view.ids[_ranked("some", view.ids, seed)[:most]])
     return replace(view, ids=kept, labels=view.labels_of(kept))
 
 
@@ -102,6 +115,10 @@ def _select(distribution: Distribution, whole: View) -> View:
     ids, labels = view.ids, view.labels
     if isinstance(distribution, Shifted):
         return replace(view, transforms=(*view.transforms, distribution.transform))
+    if isinstance(distribution, Cropped):
+        return replace(view, crop=distribution.size)
+    if isinstance(distribution, InLabelSpace):
+        return view
     if isinstance(distribution, LabelNoise):
         return replace(view, labels=noisy_labels(ids, labels, distribution.share, distribution.seed, len(view.classes)))
     if isinstance(distribution, ClassRates) and distribution.fresh:
@@ -112,11 +129,47 @@ def _select(distribution: Distribution, whole: View) -> View:
         kept = ids[np.isin(ids, distribution.ids)]
     elif isinstance(distribution, ClassRates):
         kept = select_class_rates(ids, labels, distribution.rates, distribution.seed)
+    elif isinstance(distribution, GroupRates):
+        kept = _select_group_rates(distribution, view)
     elif isinstance(distribution, FewShot):
         kept = select_few_shot(ids, labels, distribution.per_class, distribution.seed, view.classes)
     else:
         raise DataError(f"{type(distribution).__name__} is no distribution that can be opened.")
     return replace(view, ids=kept, labels=view.labels_of(kept))
+
+
+def groups_of(folder: DataFolder, split: Split) -> np.ndarray:
+    """Return the group of every example of a split, in id order, as text.
+
+    Raises
+    ------
+    DataError
+        The data were written without groups.
+    """
+    import pandas as pd
+
+    groups: np.ndarray = pd.read_parquet(folder.metadata(split), columns=["group"])["group"].to_numpy()
+    if (pd.isna(groups) | (groups == "")).any():
+        raise DataError(
+            f"{split} was written without groups: it has no environments, regions or backgrounds to tell apart. Write it with a "
+            "group per example (`shiftline data list` shows which data sets have them)."
+        )
+    return groups
+
+
+def _select_group_rates(distribution: GroupRates, view: View) -> np.ndarray:
+    groups = view.groups()[view.ids]
+    names = [name for name, _ in distribution.rates]
+    there = set(groups)
+    if absent := [name for name, rate in distribution.rates if rate > 0 and name not in there]:
+        raise DataError(
+            f"{distribution}: no example has the group {absent[0]!r}. The groups are {', '.join(sorted(there)[:20])}."
+        )
+    place = {name: row for row, name in enumerate(names)}
+    rows = np.array([place.get(group, -1) for group in groups])
+    named = rows >= 0
+    rates = tuple(rate for _, rate in distribution.rates)
+    return select_class_rates(view.ids[named], rows[named], rates, distribution.seed)
 
 
 def _ranked(stream: str, ids: np.ndarray, seed: int, *, epoch: int = 0) -> np.ndarray:

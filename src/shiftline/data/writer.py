@@ -11,9 +11,9 @@ import io
 import json
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 from shiftline.data import beton
 from shiftline.data.sidecar import SCHEMA, DataFolder, Sidecar
 from shiftline.declare.distributions import Split
+from shiftline.declare.label_spaces import LabelSpace
 from shiftline.errors import DataError
 from shiftline.store.files import disk_errors, sha256_of, sync, temporary_beside, write_json
 
@@ -33,17 +34,47 @@ class Example:
 
     Attributes
     ----------
-    source : Path, ndarray of uint8 of shape (H, W, 3), or callable
-        An image file, pixels, or a function that returns a PIL image when it is written.
+    source : Path, bytes, ndarray of uint8 of shape (H, W, 3), or callable
+        An image file, what is in one, pixels, or a function that returns a PIL image when it is written.
     label : int
-    group, path : str
-        Metadata, kept in the Parquet file.
+    group : str
+        What the accuracies of groups are taken over: a hospital, a region, a background, a sequence of frames.
+    path : str
+        Where it came from, relative to the root of the data.
+    metadata : mapping of str to int, float or str
+        Further columns of the Parquet file; every example of a split has the same ones.
     """
 
-    source: Path | np.ndarray | Callable[[], Any]
+    source: Path | bytes | np.ndarray | Callable[[], Any]
     label: int
     group: str = ""
     path: str = ""
+    metadata: Mapping[str, int | float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a data set says about itself besides its images, labels and class names.
+
+    Attributes
+    ----------
+    class_ids : tuple of str
+        What relates its classes to those of other data sets; empty where the names do.
+    space : LabelSpace or None
+        How its classes cover those of the reference that it is a shift of.
+    metrics : tuple of str
+        Official metrics, the one to report first.
+    parts : tuple of str
+        Disjoint parts of the source that the split consists of.
+    official : mapping
+        What a published metric needs besides predictions and metadata (JSON).
+    """
+
+    class_ids: tuple[str, ...] = ()
+    space: LabelSpace | None = None
+    metrics: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    official: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,8 +125,10 @@ def write_split(
     *,
     classes: Sequence[str],
     encoding: Encoding = Encoding(),
+    description: Description = Description(),
     workers: int = 2,
     page: int = beton.PAGE,
+    skip_damaged: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> Sidecar:
     """Write a split: the .beton file, its sidecar and its metadata.
@@ -108,6 +141,8 @@ def write_split(
         Names in the order of the labels.
     page : int
         Page size in bytes, a power of two, at least as large as the largest image's data.
+    skip_damaged : bool
+        Leave out images that cannot be read. The sidecar lists them; ids are positions among the others.
     advance : callable
         Called after every example (progress).
 
@@ -117,17 +152,21 @@ def write_split(
         No examples, a label outside the classes, or images that cannot be read (listed together).
     """
     examples = list(examples)
-    _check(split, examples, classes, page)
+    _check(split, examples, classes, description, page)
     final = folder.beton(split)
     with disk_errors(final.parent):
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_beside(final)
         try:
-            hashes = _write_beton(temporary, split, examples, encoding, workers, page, advance)
+            hashes, skipped = _write_beton(
+                temporary, split, examples, encoding, workers, page, skip_damaged=skip_damaged, advance=advance
+            )
+            examples = [example for row, example in enumerate(examples) if row not in skipped]
             index = beton.read_index(temporary)
             if len(index) != len(examples):
                 raise DataError(f"{split}: {len(examples)} examples were written, {len(index)} can be read.")
-            document = _describe(split, examples, classes, encoding, index, hashes)
+            document = _describe(split, examples, classes, encoding, index, hashes, description)
+            document["skipped"] = list(skipped.values())
             # The time is set before the rename: the sidecar then describes the file that readers will see.
             os.utime(temporary, ns=(0, 0))
             document["file"] = {"sha256": sha256_of(temporary), "size": temporary.stat().st_size, "mtime_ns": 0}
@@ -139,14 +178,27 @@ def write_split(
     return folder.open(split)
 
 
-def _check(split: Split, examples: Sequence[Example], classes: Sequence[str], page: int) -> None:
+def _check(
+    split: Split, examples: Sequence[Example], classes: Sequence[str], description: Description, page: int
+) -> None:
     if not examples:
         raise DataError(f"{split} has no examples to write: check the folder that was given.")
     if page < 1 << 21 or page >= 1 << 32 or page & (page - 1):
         raise DataError(f"the page size is {page}: expected a power of two from {1 << 21} to {1 << 31}.")
-    if len(set(classes)) < len(classes):
+    if not description.class_ids and len(set(classes)) < len(classes):
         raise DataError(f"{split}: a class name appears twice in {list(classes)}.")
+    if description.class_ids and len(set(description.class_ids)) != len(classes):
+        raise DataError(
+            f"{split}: {len(classes)} classes have {len(set(description.class_ids))} different identifiers."
+        )
+    columns = set(examples[0].metadata)
+    if taken := columns & {"id", "label", "source_sha256", "group", "path"}:
+        raise DataError(f"{split}: the metadata have a column {sorted(taken)[0]!r}, which the writer makes itself.")
     for number, example in enumerate(examples):
+        if set(example.metadata) != columns:
+            raise DataError(
+                f"{split}: example {number} has the metadata {sorted(example.metadata)}, others {sorted(columns)}."
+            )
         if not 0 <= example.label < len(classes):
             raise DataError(
                 f"{split}: example {number} ({example.path}) has the label {example.label}, expected 0 to "
@@ -161,19 +213,22 @@ def _write_beton(
     encoding: Encoding,
     workers: int,
     page: int,
+    *,
+    skip_damaged: bool,
     advance: Callable[[], None],
-) -> list[bytes]:
-    """Write the file; return the sha256 of every example's source bytes."""
+) -> tuple[list[bytes], dict[int, str]]:
+    """Write the file; return the sha256 of every example's source bytes, and what was skipped, by position."""
     rows = np.zeros(len(examples), dtype=beton.ROW)
     table = np.zeros(len(examples), dtype=beton.ALLOCATION)
     hashes: list[bytes] = []
-    damaged: list[str] = []
+    damaged: dict[int, str] = {}
+    written = 0
     position = beton.data_start(len(examples), page=page)
     with path.open("wb") as stream:
         for number, (example, encoded) in enumerate(_encode_all(examples, encoding, workers)):
             advance()
             if isinstance(encoded, Exception):
-                damaged.append(f"{example.path or number}: {encoded}")
+                damaged[number] = f"{example.path or number}: {encoded}"
                 continue
             if len(encoded.data) > page:
                 raise DataError(
@@ -184,23 +239,27 @@ def _write_beton(
                 position = -(-position // page) * page
             stream.seek(position)
             stream.write(encoded.data)
-            image = rows[number]["f0"]
+            image = rows[written]["f0"]
             image["mode"], image["height"], image["width"] = encoded.mode, encoded.height, encoded.width
             image["data_ptr"] = position
-            rows[number]["f1"] = example.label
-            table[number] = (number, position, len(encoded.data))
+            rows[written]["f1"] = example.label
+            table[written] = (written, position, len(encoded.data))
+            written += 1
             position += len(encoded.data)
             hashes.append(encoded.source_sha256)
-        if damaged:
-            shown = "\n  ".join(damaged[:20])
-            raise DataError(f"{split}: {len(damaged)} images cannot be read, nothing was written:\n  {shown}")
+        if damaged and not (skip_damaged and written):
+            shown = "\n  ".join([*list(damaged.values())[:20], *(["..."] if len(damaged) > 20 else [])])
+            raise DataError(
+                f"{split}: {len(damaged)} of {len(examples)} images cannot be read, nothing was written:\n  {shown}\n"
+                "Fetch them again, or go on without them: --skip-damaged."
+            )
         stream.seek(position)
-        stream.write(table.tobytes())
+        stream.write(table[:written].tobytes())
         stream.seek(0)
-        stream.write(beton.header_bytes(len(examples), position, page=page) + rows.tobytes())
+        stream.write(beton.header_bytes(written, position, page=page) + rows[:written].tobytes())
         stream.flush()
     sync(path)
-    return hashes
+    return hashes, damaged
 
 
 def _encode_all(
@@ -224,7 +283,7 @@ def _encode_all(
 def _encode(example: Example, encoding: Encoding) -> _Encoded:
     from PIL import Image
 
-    if not isinstance(example.source, Path):
+    if not isinstance(example.source, (Path, bytes)):
         given = example.source
         pixels = np.ascontiguousarray(given if isinstance(given, np.ndarray) else np.asarray(given().convert("RGB")))
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
@@ -233,7 +292,7 @@ def _encode(example: Example, encoding: Encoding) -> _Encoded:
         image = Image.fromarray(pixels)
         keep = None
     else:
-        source = example.source.read_bytes()
+        source = example.source if isinstance(example.source, bytes) else example.source.read_bytes()
         image, keep = _open(source)
     sha = hashlib.sha256(source).digest()
     if encoding.form == "original" and keep is not None:
@@ -251,9 +310,12 @@ def _encode(example: Example, encoding: Encoding) -> _Encoded:
 
 def _open(source: bytes) -> tuple[Any, bytes | None]:
     """Decode a file to RGB; also return its bytes where every reader decodes them to the same upright RGB image."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
-    image = Image.open(io.BytesIO(source))
+    try:
+        image = Image.open(io.BytesIO(source))
+    except UnidentifiedImageError:
+        raise ValueError("no image file") from None
     upright = image.getexif().get(0x0112, 1) == 1
     plain_jpeg = image.format == "JPEG" and image.mode == "RGB" and upright
     image.load()
@@ -270,6 +332,15 @@ def fingerprint(encoding: Encoding, hashes: Iterable[bytes], labels: Iterable[in
     return total.hexdigest()
 
 
+def metadata_digest(examples: Iterable[Example], official: Mapping[str, Any]) -> str:
+    """Return the sha256 over what official metrics need and every example's group and metadata in id order; without paths."""
+    total = hashlib.sha256(json.dumps(official, sort_keys=True).encode())
+    for example in examples:
+        line = [example.group, sorted(example.metadata.items())]
+        total.update(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    return total.hexdigest()
+
+
 def _describe(
     split: Split,
     examples: Sequence[Example],
@@ -277,7 +348,9 @@ def _describe(
     encoding: Encoding,
     index: beton.Index,
     hashes: Sequence[bytes],
+    description: Description,
 ) -> dict[str, Any]:
+    space = description.space
     return {
         "schema": SCHEMA,
         "dataset": split.dataset,
@@ -285,6 +358,13 @@ def _describe(
         "fingerprint": fingerprint(encoding, hashes, (example.label for example in examples)),
         "count": len(examples),
         "classes": list(classes),
+        "class_ids": list(description.class_ids),
+        "space": None if space is None else {"name": space.name, "members": [list(group) for group in space.members]},
+        "metrics": list(description.metrics),
+        "metadata": metadata_digest(examples, description.official),
+        "grouped": all(example.group for example in examples),
+        "parts": list(description.parts),
+        "official": dict(description.official),
         "class_counts": np.bincount(index.labels, minlength=len(classes)).tolist(),
         "sizes": {
             "height": [int(index.height.min()), int(index.height.max())],
@@ -306,6 +386,7 @@ def _write_metadata(path: Path, examples: Sequence[Example], hashes: Sequence[by
             "source_sha256": [sha.hex() for sha in hashes],
             "group": [e.group for e in examples],
             "path": [e.path for e in examples],
+            **{name: [e.metadata[name] for e in examples] for name in examples[0].metadata},
         }
     )
     temporary = temporary_beside(path)

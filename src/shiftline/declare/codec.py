@@ -9,6 +9,7 @@ from typing import Any
 from shiftline.declare import (
     architectures,
     distributions,
+    label_spaces,
     optimisers,
     output_space,
     recipes,
@@ -25,7 +26,8 @@ def built_in_types() -> dict[str, type[Declaration]]:
     """Return the classes of shiftline by tag."""
     types: dict[str, type[Declaration]] = {}
     for module in (
-        architectures, distributions, optimisers, output_space, recipes, sweeps, training, transforms, weight_space
+        architectures, distributions, label_spaces, optimisers, output_space, recipes, sweeps, training, transforms,
+        weight_space,
     ):  # fmt: skip
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Declaration) and value.tag:

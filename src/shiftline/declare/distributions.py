@@ -7,8 +7,9 @@ keep them, so that predictions under several shifts of one source can be joined 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from shiftline.declare.label_spaces import LabelSpace
 from shiftline.declare.transforms import Transform
 from shiftline.errors import DeclarationError
 from shiftline.identity import Declaration
@@ -31,6 +32,21 @@ class Distribution(Declaration):
         With `fresh`, training draws another subset in every epoch.
         """
         return ClassRates(self, tuple(rates), seed, fresh)
+
+    def group_rates(self, rates: Mapping[str, float], *, seed: int = 0) -> Distribution:
+        """Keep a random subset in which the examples of a group have the share rates[group] / sum(rates).
+
+        Groups are those that the data were written with (hospital, region, background); one that is not named is left out.
+        """
+        return GroupRates(self, tuple((str(group), float(rate)) for group, rate in rates.items()), seed)
+
+    def crop(self, size: int) -> Distribution:
+        """Resize the shorter side to `size` pixels and cut the centre: the canonical pixels that later shifts see."""
+        return Cropped(self, size)
+
+    def in_label_space(self, space: LabelSpace) -> Distribution:
+        """Score in these classes, on both axes; the last method of a chain."""
+        return InLabelSpace(self, space)
 
     def few_shot(self, per_class: int, *, seed: int = 0) -> Distribution:
         """Keep `per_class` random examples of each class; smaller numbers of one seed are nested in larger ones."""
@@ -56,6 +72,16 @@ class Distribution(Declaration):
     def is_fresh(self) -> bool:
         """Its examples are drawn anew in every epoch of a training."""
         return False
+
+    @property
+    def label_space(self) -> LabelSpace | None:
+        """The classes that it is scored in, where they were said."""
+        return None
+
+    @property
+    def predicted(self) -> Distribution:
+        """The distribution that models are run on: the same without its label space."""
+        return self
 
 
 class Split(Distribution):
@@ -97,6 +123,10 @@ class _Derived(Distribution):
             raise DeclarationError(
                 f"{type(self).__name__} needs a distribution, got {type(self.of).__name__}. "
                 'Start from a split: Split("digits", "test").shifted(...)'
+            )
+        if isinstance(self.of, InLabelSpace):
+            raise DeclarationError(
+                f"{type(self).__name__} of {self.of}: in_label_space(...) says how the result is scored. Make it the last step."
             )
         if self.of.is_fresh and not isinstance(self, Shifted):
             raise DeclarationError(
@@ -178,6 +208,23 @@ class FewShot(_Derived):
         return f"{self.of} {self.per_class}-shot"
 
 
+class GroupRates(_Derived):
+    """A subset with given rates of the groups that the data were written with: as many as the scarcest group allows."""
+
+    tag = "group-rates"
+    rates: tuple[tuple[str, float], ...]
+    seed: int = 0
+
+    def validate(self) -> None:
+        super().validate()
+        values = [rate for _, rate in self.rates]
+        if not values or not all(math.isfinite(r) and r >= 0 for r in values) or sum(values) <= 0:
+            raise DeclarationError(f"group_rates({dict(self.rates)}): expected rates of 0 or more, not all 0.")
+
+    def __str__(self) -> str:
+        return f"{self.of} with group rates"
+
+
 class LabelNoise(_Derived):
     """The same examples, a share of them under a wrong label. Shifts that look at labels keep seeing the right one."""
 
@@ -192,6 +239,57 @@ class LabelNoise(_Derived):
 
     def __str__(self) -> str:
         return f"{self.of} {self.share:.3g} label noise"
+
+
+class Cropped(_Derived):
+    """The same examples at a canonical size: shorter side resized (antialiased bicubic), centre cut.
+
+    A shift whose parameters count pixels means the same on every image then.
+    """
+
+    tag = "cropped"
+    size: int
+
+    def validate(self) -> None:
+        super().validate()
+        if self.size < 1:
+            raise DeclarationError(f"crop({self.size}): expected a size of 1 pixel or more.")
+        step = self.of
+        while isinstance(step, _Derived):
+            if isinstance(step, (Shifted, Cropped)):
+                raise DeclarationError(
+                    f"crop({self.size}) of {self.of}: the canonical crop comes once, before the shifts. Write "
+                    f"distribution.crop({self.size}).shifted(...)."
+                )
+            step = step.of
+
+    def __str__(self) -> str:
+        return f"{self.of} at {self.size} px"
+
+
+class InLabelSpace(_Derived):
+    """The same examples, scored in given classes. Predictions are the same with and without."""
+
+    tag = "in-label-space"
+    space: LabelSpace
+
+    def validate(self) -> None:
+        super().validate()
+        if not isinstance(self.space, LabelSpace):
+            raise DeclarationError(
+                f"in_label_space({self.space!r}): expected a shiftline.LabelSpace, got {type(self.space).__name__}."
+            )
+
+    @property
+    def label_space(self) -> LabelSpace | None:
+        return self.space
+
+    @property
+    def predicted(self) -> Distribution:
+        return self.of
+
+    def __str__(self) -> str:
+        return f"{self.of} in {self.space.name}"
 
 
 class Shifted(_Derived):
@@ -238,6 +336,11 @@ class Reference(Declaration):
                 raise DeclarationError(
                     f"Reference.{name} is a {type(getattr(self, name)).__name__}: expected a distribution, for example "
                     f'Split("digits", "{name}").'
+                )
+            if getattr(self, name).label_space is not None:
+                raise DeclarationError(
+                    f"Reference.{name} has a label space: the reference's own classes are those of its data. Put "
+                    "in_label_space(...) on the shift; the reference follows."
                 )
             if getattr(self, name).is_fresh:
                 raise DeclarationError(

@@ -11,8 +11,12 @@ from shiftline.declare.expressions import Model, describe, require
 from shiftline.declare.origins import require_choice, require_origin, require_train_on, set_features
 from shiftline.declare.training import FineTune
 
-TEMPLATE_SETS = ("openai-imagenet", "simple-imagenet")
-"""Sets of templates that open_clip brings, by name: the 80 of Radford et al. 2021, and their subset of 7."""
+TEMPLATE_SETS = (
+    "openai-imagenet", "simple-imagenet", "cars", "cifar10", "cifar100", "dtd", "eurosat", "fashion-mnist", "food101", "gtsrb",
+    "kitti", "mnist", "mtsd", "resisc45", "stl10", "sun397", "svhn", "wilds-fmow", "wilds-iwildcam",
+)  # fmt: skip
+"""Sets of templates by name: the 80 for ImageNet of Radford et al. 2021 and their subset of 7, which open_clip brings, and
+those of other data sets, each under the name of the set."""
 PROMPTS = ("a photo of the digit {}", "a picture of the digit {}", "an image of the digit {}", "the digit {}")
 """Templates for the digits study's zero-shot head."""
 
@@ -52,9 +56,10 @@ class ZeroShot(Model):
             for template in self.templates:
                 require(
                     isinstance(template, str)
-                    and template.count("{}") == 1
-                    and not set(template.replace("{}", "")) & set("{}"),
-                    f"the template {template!r} must hold exactly one {{}} for the class name, and no other braces.",
+                    and template.count("{}") + template.count("{a}") == 1
+                    and not set(template.replace("{}", "").replace("{a}", "")) & set("{}"),
+                    f"the template {template!r} must hold exactly one {{}} for the class name ({{a}} for the name with a or an), "
+                    "and no other braces.",
                 )
         for row, names in enumerate(self.classes or ()):
             group = (names,) if isinstance(names, str) else names

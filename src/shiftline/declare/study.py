@@ -8,6 +8,7 @@ from typing import Any
 
 from shiftline.declare.distributions import Distribution, Reference
 from shiftline.declare.expressions import Model
+from shiftline.declare.metrics import check_metrics
 from shiftline.errors import DeclarationError
 
 
@@ -32,6 +33,8 @@ class Study:
     models : tuple of NamedModel
     baseline : str or None
         The group that fixes the line.
+    metrics : tuple of str
+        What is scored besides accuracy and the data sets' official metrics.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Study:
     shifts: tuple[tuple[str, Distribution], ...]
     models: tuple[NamedModel, ...]
     baseline: str | None
+    metrics: tuple[str, ...] = ()
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -54,7 +58,7 @@ class Study:
 RESERVED = ("reference", "reference val", "average")
 
 
-def declare_study(name: Any, reference: Any, shifts: Any, models: Any, baseline: Any) -> Study:
+def declare_study(name: Any, reference: Any, shifts: Any, models: Any, baseline: Any, metrics: Any = ()) -> Study:
     """Check what a study declares and return it as a value.
 
     Raises
@@ -94,7 +98,12 @@ def declare_study(name: Any, reference: Any, shifts: Any, models: Any, baseline:
             f"the baseline group of {name!r} is {baseline!r}, which does not exist: the groups are "
             f"{', '.join(map(repr, models))}."
         )
-    return Study(name, reference, tuple(shifts.items()), named, baseline)
+    if isinstance(metrics, str) or not all(isinstance(metric, str) for metric in metrics):
+        raise DeclarationError(
+            f'the metrics of {name!r} are {metrics!r}: expected a list of names, metrics = ("macro-f1",).'
+        )
+    check_metrics(tuple(metrics), where=f"the study {name!r}")
+    return Study(name, reference, tuple(shifts.items()), named, baseline, tuple(dict.fromkeys(metrics)))
 
 
 def _named(models: Mapping[str, Any]) -> Iterator[NamedModel]:

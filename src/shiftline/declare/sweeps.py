@@ -7,14 +7,11 @@ from typing import Any
 
 from shiftline.declare.distributions import Distribution, Reference
 from shiftline.declare.expressions import Model, describe, require, require_weights
+from shiftline.declare.metrics import MEANS, check_metrics
 from shiftline.declare.weight_space import WithHead
 from shiftline.identity import Declaration
 
-METRICS = ("accuracy", "balanced-accuracy", "worst-class-accuracy", "macro-f1", "log-likelihood")
-"""What predictions are scored with; higher is better."""
-MEANS = ("accuracy", "log-likelihood")
-"""Metrics that are means over examples: only these have a standard error here."""
-RULES = ("highest", "one-standard-error")
+RULES = ("best", "one-standard-error")
 
 
 class HeldOut(Declaration):
@@ -38,25 +35,25 @@ class HeldOut(Declaration):
 
 
 class Best(Model):
-    """The candidate with the highest metric on held-out data; the first one where several tie.
+    """The candidate with the best metric on held-out data; the first one where several tie.
 
     Attributes
     ----------
     candidates : tuple of Model
     metric : str
-        One of `METRICS`. Over several distributions, the mean of the metric's values.
+        One of `shiftline.declare.metrics.METRICS`. Over several distributions, the mean of the metric's values.
     on : tuple of HeldOut
         The reference's val split where it is empty. Anything outside of it is marked as other data.
     rule : str
-        "highest", or "one-standard-error": the first candidate, in the order given, that is within one standard error of
-        the highest. Put first what you prefer: for a sweep over alpha, the end that should be left as little as possible.
+        "best", or "one-standard-error": the first candidate, in the order given, that is within one standard error of
+        the best. Put first what you prefer: for a sweep over alpha, the end that should be left as little as possible.
     """
 
     tag = "best"
     candidates: tuple[Model, ...]
     metric: str = "accuracy"
     on: tuple[HeldOut, ...] = ()
-    rule: str = "highest"
+    rule: str = "best"
 
     @property
     def has_weights(self) -> bool:
@@ -74,10 +71,10 @@ class Best(Model):
                 isinstance(candidate, Model),
                 f"best(): a candidate is a {type(candidate).__name__}, expected model expressions.",
             )
-        require(self.metric in METRICS, f"best(metric={self.metric!r}): choose one of {', '.join(METRICS)}.")
+        check_metrics((self.metric,), where="best()")
         require(self.rule in RULES, f"best(rule={self.rule!r}): choose one of {', '.join(RULES)}.")
         require(
-            self.rule == "highest" or self.metric in MEANS,
+            self.rule == "best" or self.metric in MEANS,
             f"best(rule={self.rule!r}, metric={self.metric!r}): {self.metric} is no mean over examples, so that it has no "
             f"simple standard error. Choose one of {', '.join(MEANS)}.",
         )
@@ -116,18 +113,18 @@ def best(
     *,
     metric: str = "accuracy",
     on: Distribution | HeldOut | Sequence[Distribution | HeldOut] | None = None,
-    rule: str = "highest",
+    rule: str = "best",
 ) -> Best:
     """Select on held-out data. It trains nothing: the result *is* the winning candidate.
 
     Parameters
     ----------
     metric : str
-        One of `METRICS`.
+        One of `shiftline.declare.metrics.METRICS`.
     on : distributions, optional
         The reference's val split unless given.
     rule : str
-        "highest" or "one-standard-error": see `Best`.
+        "best" or "one-standard-error": see `Best`.
     """
     where = () if on is None else on if isinstance(on, (list, tuple)) else (on,)
     return Best(tuple(candidates), metric, tuple(_held_out(data) for data in where), rule)  # type: ignore[arg-type]

@@ -6,8 +6,6 @@ transform brings an `apply` method instead.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from shiftline.errors import DeclarationError
 from shiftline.identity import Declaration
 
@@ -28,8 +26,6 @@ class Transform(Declaration):
     device, and returns images of the same shape and dtype. It must give an example the same pixels whatever batch the
     example comes in: draw random numbers with `shiftline.data.randomness.uniform("my-transform", seed, ids, draws=...)`.
     """
-
-    needs_labels: ClassVar[bool] = False
 
 
 class Invert(Transform):
@@ -85,6 +81,93 @@ class Contrast(Transform):
         _require(self.factor >= 0, f"Contrast.factor is {self.factor}: expected 0 or more.")
 
 
+class Brightness(Transform):
+    """Multiply each pixel by `factor` (below 1: darker)."""
+
+    tag = "brightness"
+    factor: float
+
+    def validate(self) -> None:
+        _require(self.factor >= 0, f"Brightness.factor is {self.factor}: expected 0 or more.")
+
+
+class Saturation(Transform):
+    """Scale the distance of each pixel to its own grey value by `factor` (0: a grey image)."""
+
+    tag = "saturation"
+    factor: float
+
+    def validate(self) -> None:
+        _require(self.factor >= 0, f"Saturation.factor is {self.factor}: expected 0 or more.")
+
+
+class JPEG(Transform):
+    """Compress and decompress with JPEG of the given quality, 1 to 100."""
+
+    tag = "jpeg"
+    quality: int
+
+    def validate(self) -> None:
+        _require(1 <= self.quality <= 100, f"JPEG.quality is {self.quality}: expected 1 to 100.")
+
+
+class Pixelate(Transform):
+    """Average blocks of `block` by `block` pixels; blocks at the right and lower edges may be smaller."""
+
+    tag = "pixelate"
+    block: int
+
+    def validate(self) -> None:
+        _require(self.block >= 1, f"Pixelate.block is {self.block}: expected 1 pixel or more.")
+
+
+class Occlusion(Transform):
+    """Cover a square of `share` of the area with mid-grey, at a place drawn per (seed, example id)."""
+
+    tag = "occlusion"
+    share: float
+    seed: int = 0
+
+    def validate(self) -> None:
+        _require(0 < self.share <= 1, f"Occlusion.share is {self.share}: expected above 0 and at most 1.")
+
+
+class TextOverlay(Transform):
+    """Write a word on the image, white with a black edge, at a height drawn per (seed, example id).
+
+    The word is drawn from `texts`: any of them with `choose` "any"; with one text per class, that of the example's own class
+    with "right" and of another one with "wrong". With "wrong" it is a typographic attack (Goh et al. 2021).
+
+    Attributes
+    ----------
+    texts : tuple of str
+        With "right" and "wrong": one per class, in the order of the labels.
+    height : float
+        Of the letters, as a share of the image's height.
+    """
+
+    tag = "text-overlay"
+    texts: tuple[str, ...]
+    choose: str = "any"
+    height: float = 0.2
+    seed: int = 0
+
+    def validate(self) -> None:
+        _require(
+            bool(self.texts) and all(isinstance(text, str) and text.strip() for text in self.texts),
+            f"TextOverlay.texts is {self.texts!r}: expected one text or more, none of them empty.",
+        )
+        _require(
+            self.choose in ("any", "right", "wrong"),
+            f"TextOverlay.choose is {self.choose!r}: choose any, right or wrong.",
+        )
+        _require(
+            self.choose != "wrong" or len(self.texts) >= 2,
+            'TextOverlay(choose="wrong") needs one text per class, two or more.',
+        )
+        _require(0 < self.height <= 1, f"TextOverlay.height is {self.height}: expected above 0 and at most 1.")
+
+
 class Recolour(Transform):
     """Map luminance onto a line between two colours, both drawn per example from a fixed palette of eight."""
 
@@ -100,7 +183,6 @@ class Tint(Transform):
     """
 
     tag = "tint"
-    needs_labels = True
     p: float
     strength: float = 0.25
     seed: int = 0

@@ -35,7 +35,8 @@ def reestimate(job: Job, draft: Draft, context: Context) -> None:
         raise TrainingError(f"{job.label}: the network has no batch norm. Use the model as it is.")
     batches = TrainingBatches(
         view, batch_size=min(recipe.batch_size, len(view)), size=int(spec.preprocessing["size"]),
-        crop=float(spec.preprocessing["crop"]), workers=context.workers,
+        crop=float(spec.preprocessing["crop"]), workers=context.workers, reader=context.reader,
+        device=context.device,
     )  # fmt: skip
     context.progress.begin(job.label, batches.steps)
     for batch in batches.epoch(0):

@@ -61,6 +61,8 @@ class Context:
         How often a training saves its state.
     ranks : Ranks
         Who this process is among those that work together.
+    reader : str
+        Who reads training images: "auto", "ffcv" or "plain".
     compiled : bool
         Compile networks with torch.compile before they are trained.
     tensorboard : bool
@@ -79,5 +81,6 @@ class Context:
     stop_requested: Callable[[], bool] = lambda: False
     save_seconds: float = 30.0
     ranks: Ranks = ALONE
+    reader: str = "auto"
     compiled: bool = False
     tensorboard: bool = False

@@ -35,7 +35,7 @@ def features(job: Job, draft: Draft, context: Context) -> None:
     classifier = classifier.to(context.device).to(memory_format=torch.channels_last).eval()
     context.progress.begin(job.label, len(view))
     rows, labels, ids = [], [], []
-    for chunk in evaluation_chunks(view, workers=context.workers):
+    for chunk in evaluation_chunks(view, workers=context.workers, device=context.device):
         if context.stop_requested():
             raise Interrupted(f"{job.label}: stopped; features are computed anew by the next run.")
         inputs = (prepare(images.to(context.device), spec.preprocessing) for images in chunk.images)

@@ -35,7 +35,7 @@ def fisher(job: Job, draft: Draft, context: Context) -> None:
     context.progress.begin(job.label, len(view))
 
     def examples() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for chunk in evaluation_chunks(view, chunk_size=64, workers=context.workers):
+        for chunk in evaluation_chunks(view, chunk_size=64, workers=context.workers, device=context.device):
             if context.stop_requested():
                 raise Interrupted(f"{job.label}: stopped; the Fisher information is estimated anew by the next run.")
             images = torch.cat([prepare(run.to(context.device), spec.preprocessing) for run in chunk.images])

@@ -44,6 +44,6 @@ class HeldOutImages:
         return correct
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for chunk in evaluation_chunks(self.view, workers=self.context.workers):
-            images = torch.cat([resize_and_crop(run, self.preprocessing) for run in chunk.images])
+        for chunk in evaluation_chunks(self.view, workers=self.context.workers, device=self.context.device):
+            images = torch.cat([resize_and_crop(run, self.preprocessing).cpu() for run in chunk.images])
             yield from zip(images.split(BATCH), chunk.labels.split(BATCH), strict=True)

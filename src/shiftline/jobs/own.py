@@ -58,6 +58,7 @@ class Work:
         batches = TrainingBatches(
             self.view, batch_size=batch_size, size=int(spec.preprocessing["size"]),
             crop=float(spec.preprocessing["crop"]), seed=seed, workers=self.context.workers,
+            reader=self.context.reader, device=self.device,
         )  # fmt: skip
         batch: Batch
         for batch in batches.epoch(epoch):

@@ -68,7 +68,12 @@ def _predict_share(jobs: Sequence[Job], view: View, context: Context) -> list[_P
     share = math.ceil(len(view) / ranks.world / INFERENCE_BATCH) * INFERENCE_BATCH
     done = []
     for chunk in evaluation_chunks(
-        view, chunk_size=min(CHUNK, share), workers=context.workers, rank=ranks.rank, world=ranks.world
+        view,
+        chunk_size=min(CHUNK, share),
+        workers=context.workers,
+        rank=ranks.rank,
+        world=ranks.world,
+        device=context.device,
     ):
         logits = {}
         for job, outputs in _predict_chunk(jobs, chunk, context):

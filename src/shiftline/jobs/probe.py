@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from shiftline.data.sidecar import DataFolder
-from shiftline.data.views import open_view
+from shiftline.data.views import groups_of, open_view
 from shiftline.declare.distributions import Distribution
 from shiftline.declare.recipes import DFR, LinearProbe
-from shiftline.errors import DataError, TrainingError
+from shiftline.errors import TrainingError
 from shiftline.jobs.context import Context
 from shiftline.jobs.features import cached
 from shiftline.jobs.initial import initial_classifier
@@ -64,15 +64,7 @@ def example_groups(
     """
     if groups == "class":
         return labels
-    import pandas as pd
-
-    table = pd.read_parquet(folder.metadata(distribution.source), columns=["group"])
-    said = table["group"].to_numpy()[ids]
-    if (pd.isna(said) | (said == "")).any():
-        raise DataError(
-            f'{distribution.source} was written without groups: say groups="class", or write the data with a group per example '
-            "(`shiftline data write --wilds` does)."
-        )
+    said = groups_of(folder, distribution.source)[ids]
     pairs = np.array([f"{label} {group}" for label, group in zip(labels, said, strict=True)])
     return np.unique(pairs, return_inverse=True)[1]
 

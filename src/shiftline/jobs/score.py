@@ -3,33 +3,135 @@
 from __future__ import annotations
 
 from statistics import fmean
+from typing import Any
 
-from shiftline.declare.sweeps import MEANS
+import numpy as np
+
+from shiftline.data.families.wilds_sets import official_results
+from shiftline.data.views import groups_of
+from shiftline.declare.metrics import GROUPED, MEANS, WILDS
+from shiftline.errors import DataError
 from shiftline.jobs.context import Context
-from shiftline.jobs.metrics import METRICS, variance_of_mean, within_one_standard_error
+from shiftline.jobs.metrics import (
+    METRICS,
+    Answers,
+    Statistic,
+    best_position,
+    bootstrap_interval,
+    group_counts,
+    macro_f1,
+    project,
+    successes,
+    variance_of_mean,
+    within_one_standard_error,
+    worst_group_accuracy,
+)
+from shiftline.jobs.metrics import balanced_accuracy as macro_recall
 from shiftline.jobs.predict import load_predictions
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
 
 
 def score(job: Job, draft: Draft, context: Context) -> None:
-    """Score predictions. The number of correct ones is kept too, so that an accuracy's interval can be exact."""
-    tensors = load_predictions(context.store, job.parents[0])
-    logits, labels, metric = tensors["logits"], tensors["labels"], job.document["metric"]
-    correct = int((logits.argmax(dim=1) == labels).sum())
-    draft.summary.update(metric=metric, value=METRICS[metric](logits, labels), correct=correct, n=len(labels))
+    """Score predictions in the classes of the job's label space.
+
+    The summary holds the value and its number of examples; for a proportion the number of successes, so that its interval can be
+    exact, for other metrics the ends of a bootstrap interval.
+    """
+    metric = job.document["metric"]
+    answers, ids = _answers(job, context)
+    draft.summary.update(metric=metric, n=len(answers))
+    if metric.startswith(WILDS):
+        draft.summary.update(_official(metric.removeprefix(WILDS), job, answers, ids, context))
+        return
     if metric in MEANS:
-        draft.summary.update(variance=variance_of_mean(metric, logits, labels))
+        draft.summary.update(variance=variance_of_mean(metric, answers))
+    if (found := successes(metric, answers)) is not None:
+        draft.summary.update(value=float(found.mean()), correct=int(found.sum()), n=len(found))
+        return
+    if metric == "worst-group-accuracy":
+        draft.summary.update(groups=group_counts(answers))
+    statistic = METRICS[metric](answers)
+    work = len(answers) * (answers.classes if metric == "auroc" else 1)
+    draft.summary.update(value=statistic(np.ones(len(answers))), **_interval(statistic, len(answers), work))
+
+
+def _interval(statistic: Statistic, count: int, work: float | None = None) -> dict[str, float]:
+    low, high, resamples = bootstrap_interval(statistic, count, work=work)
+    return {"low": low, "high": high, "resamples": resamples}
+
+
+def _answers(job: Job, context: Context) -> tuple[Answers, np.ndarray]:
+    tensors = load_predictions(context.store, job.parents[0])
+    logits, labels, ids = (tensors[name].numpy() for name in ("logits", "labels", "ids"))
+    places = list(range(int(labels.max()) + 1))
+    if (projection := job.projection) is not None:
+        places = list(projection.labels)
+        logits, labels, kept = project(logits, labels, projection.outputs, places, projection.count)
+        ids = ids[kept]
+        if not len(labels):
+            raise DataError(f"{job.label}: no example has a class of the label space {projection.name!r}.")
+    metric = job.document["metric"]
+    if metric not in GROUPED:
+        return Answers(logits, labels), ids
+    assert job.distribution is not None
+    groups = groups_of(context.data, job.distribution.source)[ids]
+    accepted = _accepted(job, context, ids, labels, places, logits.shape[1]) if metric == "pm-k" else None
+    return Answers(logits, labels, groups, accepted), ids
+
+
+def _metadata(job: Job, context: Context, columns: list[str]) -> Any:
+    import pandas as pd
+
+    assert job.distribution is not None
+    return pd.read_parquet(context.data.metadata(job.distribution.source), columns=columns)
+
+
+def _accepted(
+    job: Job, context: Context, ids: np.ndarray, labels: np.ndarray, places: list[int], classes: int
+) -> np.ndarray:
+    accepted = np.zeros((len(ids), classes), dtype=bool)
+    accepted[np.arange(len(ids)), labels] = True
+    for row, words in enumerate(_metadata(job, context, ["accepted"])["accepted"].to_numpy()[ids]):
+        inside = [places[int(word)] for word in words.split() if places[int(word)] >= 0]
+        accepted[row, inside] = True
+    return accepted
+
+
+def _official(name: str, job: Job, answers: Answers, ids: np.ndarray, context: Context) -> dict[str, Any]:
+    """Let the wilds package evaluate; its value is reported, and an interval of the same statistic."""
+    assert job.distribution is not None
+    official = dict(context.data.open(job.distribution.source).official)
+    metadata = _metadata(job, context, official["fields"]).to_numpy(np.int64)[ids]
+    results = official_results(official, answers.predicted, answers.labels, metadata)
+    if name == "acc_avg":
+        return {"value": results[name], "correct": int(answers.right.sum())}
+    grouped = Answers(answers.logits, answers.labels, groups_of(context.data, job.distribution.source)[ids])
+    same: dict[str, Statistic] = {
+        "F1-macro_all": macro_f1(grouped),
+        "recall-macro_all": macro_recall(grouped),
+        "acc_wg": worst_group_accuracy(grouped),
+        "acc_worst_region": worst_group_accuracy(grouped, without=["region=Other"]),
+    }
+    if name in same:
+        return {"value": results[name], **_interval(same[name], len(answers)), "groups": group_counts(grouped)}
+
+    def resampled(weights: np.ndarray) -> float:
+        rows = np.repeat(np.arange(len(answers)), weights.astype(int))
+        return official_results(official, answers.predicted[rows], answers.labels[rows], metadata[rows])[name]
+
+    return {"value": results[name], **_interval(resampled, len(answers), work=1e6)}
 
 
 def select(job: Job, draft: Draft, context: Context) -> None:
     """Find the best candidate: by the mean of its scores over the held-out distributions, the first of ties."""
+    metric = job.document["metric"]
     rows = [[context.store.manifest(key).summary for key in keys] for keys in job.document["candidates"]]
     values = [fmean(score["value"] for score in row) for row in rows]
     if job.document["rule"] == "highest":
-        position = values.index(max(values))
+        position = best_position(metric, values)
     else:
         # Held-out sets are independent: the variance of a mean of k scores is the sum of theirs over k squared.
         variances = [sum(score["variance"] for score in row) / len(row) ** 2 for row in rows]
-        position = within_one_standard_error(values, variances)
+        position = within_one_standard_error(metric, values, variances)
     draft.summary.update(position=position, values=values, n=[score["n"] for score in rows[0]])

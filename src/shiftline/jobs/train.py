@@ -60,7 +60,7 @@ def _batches(job: Job, recipe: FromScratch | FineTune, spec: ModelSpec, context:
             open_view(distribution, context.data, fingerprint=job.fingerprint(distribution)),
             batch_size=recipe.batch_size, size=int(spec.preprocessing["size"]), crop=float(spec.preprocessing["crop"]),
             augmentations=recipe.augment, seed=recipe.seed, mixed=recipe.mix is not None, workers=context.workers,
-            rank=ranks.rank, world=ranks.world,
+            rank=ranks.rank, world=ranks.world, reader=context.reader, device=context.device,
         )  # fmt: skip
 
     parts = [of(distribution) for distribution in recipe.data(context.plan.study.reference).values()]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from shiftline.declare.expressions import describe
 from shiftline.declare.sweeps import Best
@@ -18,8 +19,14 @@ class Score:
 
     Attributes
     ----------
+    label_space : str
+        The classes it is scored in: the reference's data set, or the space of a shift.
+    primary : bool
+        The metric stands for the distribution on an axis.
+    value, low, high : float or None
+        None where the score has not been made; the ends of the 95 % interval also where `correct` gives them.
     correct, n : int or None
-        Counts; None where the score has not been made.
+        Counts: successes of a metric that is a proportion, and examples.
     key : str
         Of the score's artifact.
     """
@@ -33,28 +40,72 @@ class Score:
     alpha: float | None
     other_data: bool
     distribution: str
+    label_space: str
     metric: str
+    primary: bool
+    value: float | None
     correct: int | None
     n: int | None
+    low: float | None
+    high: float | None
     key: str
 
 
 def scores(plan: Plan, store: Store) -> Iterator[Score]:
     """Yield every score of a plan, in the order of the declaration."""
     complete = store.complete()
-    counted: dict[str, tuple[int, int]] = {}
+    made: dict[str, Mapping[str, Any]] = {}
     for planned in plan.models:
         attributes = planned.expression.attributes()
         recipe = describe(planned.expression)
-        for distribution, key in planned.scores.items():
-            if key in complete and key not in counted:
-                summary = store.manifest(key).summary
-                counted[key] = (summary["correct"], summary["n"])
-            correct, n = counted.get(key, (None, None))
+        for score in planned.scores:
+            if score.key in complete and score.key not in made:
+                made[score.key] = store.manifest(score.key).summary
+            found = made.get(score.key, {})
             yield Score(
                 planned.named.model, planned.named.group, recipe, attributes.get("seed"), attributes.get("epoch"),
-                attributes.get("step"), attributes.get("alpha"), planned.other_data, distribution, "accuracy", correct, n, key,
+                attributes.get("step"), attributes.get("alpha"), planned.other_data, score.distribution, score.space, score.metric,
+                score.primary, found.get("value"), found.get("correct"), found.get("n"), found.get("low"), found.get("high"),
+                score.key,
             )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GroupScore:
+    """The accuracy of a model within one group of a distribution."""
+
+    model: str
+    group: str
+    distribution: str
+    label_space: str
+    subgroup: str
+    correct: int
+    n: int
+    key: str
+
+
+def group_scores(plan: Plan, store: Store) -> Iterator[GroupScore]:
+    """Yield the accuracy within every group of every distribution that was scored by groups."""
+    complete = store.complete()
+    for planned in plan.models:
+        seen: set[tuple[str, str]] = set()
+        for score in planned.scores:
+            groups = store.manifest(score.key).summary.get("groups", {}) if score.key in complete else {}
+            if (score.distribution, score.space) in seen:
+                continue
+            if groups:
+                seen.add((score.distribution, score.space))
+            for subgroup, (correct, n) in groups.items():
+                yield GroupScore(
+                    planned.named.model,
+                    planned.named.group,
+                    score.distribution,
+                    score.space,
+                    subgroup,
+                    correct,
+                    n,
+                    score.key,
+                )
 
 
 @dataclass(frozen=True)

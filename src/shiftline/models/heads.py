@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from shiftline.data.families.names import published_names
+
 
 @torch.no_grad()
 def zero_shot_head(
@@ -31,7 +33,7 @@ def zero_shot_head(
     classes : sequence of sequences of str
         The names of each class, in the order of the labels; a class may have several.
     templates : sequence of str
-        Texts with one ``{}`` for the name.
+        Texts with one ``{}`` for the name, or ``{a}`` for the name with its article.
 
     Returns
     -------
@@ -41,7 +43,7 @@ def zero_shot_head(
     device = next(model.parameters()).device
     rows = []
     for names in classes:
-        texts = [template.replace("{}", name) for template in templates for name in names]
+        texts = [filled(template, name) for template in templates for name in names]
         features = model.encode_text(tokenizer(texts).to(device)).float()
         mean = nn.functional.normalize(features, dim=-1).mean(dim=0)
         rows.append(nn.functional.normalize(mean, dim=0))
@@ -51,8 +53,16 @@ def zero_shot_head(
 
 
 def template_set(name: str) -> tuple[str, ...]:
-    """Return a set of templates that open_clip brings, by its name in `shiftline.declare.recipes.TEMPLATE_SETS`."""
+    """Return a set of templates by its name in `shiftline.declare.recipes.TEMPLATE_SETS`."""
     from open_clip import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
 
     sets = {"openai-imagenet": OPENAI_IMAGENET_TEMPLATES, "simple-imagenet": SIMPLE_IMAGENET_TEMPLATES}
-    return tuple(template("{}") for template in sets[name])
+    if name in sets:
+        return tuple(template("{}") for template in sets[name])
+    return tuple(published_names()["templates"]["sets"][name])
+
+
+def filled(template: str, name: str) -> str:
+    """Put a class name in the place of ``{}``, or with "a" or "an" before it in the place of ``{a}``."""
+    article = "an" if name[:1].lower() in tuple("aeiou") else "a"
+    return template.replace("{a}", f"{article} {name}").replace("{}", name)

@@ -272,7 +272,7 @@ def _timm_names(leaf: Timm) -> tuple[str, str | None, dict[str, Any]]:
         "std": list(settings.get("std") or (0.229, 0.224, 0.225)),
         "interpolation": settings.get("interpolation") or "bicubic",
         "crop": float(settings.get("crop_pct") or 0.875),
-    }
+    } | _squashed(leaf, settings.get("crop_mode") or "center")
     return name, tag or settings.get("tag") or None, preprocessing
 
 
@@ -295,7 +295,16 @@ def _open_clip_preprocessing(leaf: OpenClip) -> dict[str, Any]:
         "std": list(settings.get("std") or open_clip.OPENAI_DATASET_STD),
         "interpolation": settings.get("interpolation") or "bicubic",
         "crop": 1.0,
-    }
+    } | _squashed(leaf, settings.get("resize_mode") or "shortest")
+
+
+def _squashed(leaf: Leaf, mode: str) -> dict[str, Any]:
+    """Return what is recorded of how images become square: nothing for the usual centre crop."""
+    if mode not in ("center", "shortest", "squash"):
+        raise ModelError(
+            f"{leaf} pads images to a square (mode {mode!r}), which shiftline does not do: choose another model."
+        )
+    return {"squash": True} if mode == "squash" else {}
 
 
 def _quick_gelu(leaf: OpenClip) -> bool:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as tv
+
+from shiftline.data.pixels import resize_and_cut
 
 
 def resize_and_crop(images: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:
-    """Resize the shorter side to ``size / crop`` (antialiased) and cut the centre.
+    """Resize the shorter side to ``floor(size / crop)`` (antialiased) and cut the centre, as the models' libraries do.
+
+    Models whose preprocessing says so are given images that are squashed to a square instead.
 
     Parameters
     ----------
@@ -23,11 +26,11 @@ def resize_and_crop(images: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:
     uint8 tensor, shape (B, 3, size, size)
     """
     size = int(preprocessing["size"])
-    short = round(size / float(preprocessing["crop"]))
-    if min(images.shape[-2:]) != short:
-        mode = InterpolationMode(preprocessing["interpolation"])
-        images = tv.resize(images, [short], interpolation=mode, antialias=True)
-    return images if images.shape[-2:] == (size, size) else tv.center_crop(images, [size, size])
+    short = math.floor(size / float(preprocessing["crop"]))
+    return resize_and_cut(
+        images, short=short, size=size, interpolation=preprocessing["interpolation"],
+        squash=bool(preprocessing.get("squash", False)),
+    )  # fmt: skip
 
 
 def normalise(images: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:

@@ -7,16 +7,20 @@ from collections.abc import Iterator, Mapping
 from shiftline.declare.architectures import Leaf
 from shiftline.declare.distributions import (
     ClassRates,
+    Cropped,
     Distribution,
     FewShot,
     Fraction,
+    GroupRates,
     Indices,
+    InLabelSpace,
     LabelNoise,
     Reference,
     Shifted,
     Split,
 )
 from shiftline.declare.expressions import Model, describe, distinct, leaves_of
+from shiftline.declare.metrics import GROUPED
 from shiftline.declare.output_space import Ensemble
 from shiftline.declare.recipes import DFR, LinearProbe, Stored, ZeroShot
 from shiftline.declare.study import Study
@@ -26,6 +30,7 @@ from shiftline.declare.weight_space import Combine, FisherAverage, GreedySoup, I
 from shiftline.errors import DeclarationError, PlanError
 from shiftline.plan.kinds import Records, check_members, features_of, head_of, record_of
 from shiftline.plan.records import SplitRecord
+from shiftline.plan.spaces import scorings
 
 
 def sources(study: Study) -> list[Split]:
@@ -74,7 +79,7 @@ def count(distribution: Distribution, splits: Mapping[Split, SplitRecord]) -> in
 
 def _pixels_aside(distribution: Distribution) -> Distribution:
     """Return the expression below shifts and label noise, which keep all examples."""
-    while isinstance(distribution, (Shifted, LabelNoise)):
+    while isinstance(distribution, (Shifted, Cropped, LabelNoise, InLabelSpace)):
         distribution = distribution.of
     return distribution
 
@@ -108,7 +113,8 @@ def check_study(study: Study, *, splits: Mapping[Split, SplitRecord], leaves: Re
     classes = splits[study.reference.train.source].classes
     for name, distribution in (("reference train", study.reference.train), *study.evaluated()):
         _check_distribution(name, distribution, splits)
-        _check_label_space(name, distribution, classes, study, splits)
+    scorings(study, splits)
+    _check_metrics(study, splits)
     for name, distribution in study.evaluated():
         if distribution.is_fresh:
             raise DeclarationError(
@@ -165,15 +171,35 @@ def _check_distribution(name: str, distribution: Distribution, splits: Mapping[S
         step = step.of  # type: ignore[attr-defined]
 
 
+def metrics_of(record: SplitRecord, asked: tuple[str, ...], *, classes: int | None = None) -> tuple[str, ...]:
+    """Return the metrics of a distribution: the data set's official ones first, accuracy, and those of the study that apply.
+
+    Groups need data that were written with them, the top five more than five classes (of the label space).
+    """
+    many = (len(record.classes) if classes is None else classes) > 5
+    usable = [m for m in asked if (m not in GROUPED or record.grouped) and (m != "top-5-accuracy" or many)]
+    return tuple(dict.fromkeys((*record.metrics, "accuracy", *usable)))
+
+
+def _check_metrics(study: Study, splits: Mapping[Split, SplitRecord]) -> None:
+    records = {name: splits[where.source] for name, where in study.evaluated()}
+    for metric in study.metrics:
+        if not any(metric in metrics_of(record, (metric,)) for record in records.values()):
+            why = "has more than five classes" if metric == "top-5-accuracy" else "was written with groups"
+            raise DeclarationError(
+                f"{study.name!r} asks for {metric}, but none of its distributions {why} ({', '.join(records)})."
+            )
+
+
 def _check_label_space(
     name: str, distribution: Distribution, classes: tuple[str, ...], study: Study, splits: Mapping[Split, SplitRecord]
 ) -> None:
-    found = splits[distribution.source].classes
+    found = splits[distribution.source].ids
     if found != classes:
         raise DeclarationError(
             f"{name} ({distribution.source}) has {len(found)} classes ({', '.join(found[:5])}, ...), the reference "
-            f"({study.reference.train.source}) has {len(classes)} ({', '.join(classes[:5])}, ...): both axes of a panel "
-            "need one label space. Write the data with the reference's classes in the reference's order."
+            f"({study.reference.train.source}) has {len(classes)} ({', '.join(classes[:5])}, ...): a model is trained and selected "
+            "on the reference's classes. Write the data with these classes in this order."
         )
 
 
@@ -194,6 +220,12 @@ def _check_disjoint(
     """Refuse an evaluation on examples that training or selection may have seen."""
     first, second = evaluated.source, used.source
     if first != second and splits[first].fingerprint != splits[second].fingerprint:
+        common = set(splits[first].parts) & set(splits[second].parts)
+        if first.dataset == second.dataset and common:
+            raise DeclarationError(
+                f"{name} ({evaluated}) and {used} share {first.dataset}'s part {sorted(common)[0]!r}: a model would be scored "
+                "on what it was trained or selected on. Use splits that do not overlap."
+            )
         return
     ids, seen = _kept_ids(evaluated), _kept_ids(used)
     if ids is None or seen is None or ids & seen:
@@ -209,11 +241,15 @@ def check_predicted(
     """Refuse to predict with a head of another number of classes than the data have."""
     if isinstance(model, Ensemble):
         return  # Its members are looked at.
-    there = len(splits[distribution.source].classes)
-    head = head_of(model, leaves, splits[study.reference.train.source].classes)
+    reference = splits[study.reference.train.source].classes
+    # What is evaluated is scored in a label space made of the reference's classes.
+    evaluated = any(where.predicted == distribution for _, where in study.evaluated())
+    there = len(reference if evaluated else splits[distribution.source].classes)
+    head = head_of(model, leaves, reference)
     if head.count != there:
+        whose = "the reference" if evaluated else str(distribution)
         raise DeclarationError(
-            f"{describe(model)} has a head of {head.count} classes, {distribution} has {there}: put another head on it "
+            f"{describe(model)} has a head of {head.count} classes, {whose} has {there}: put another head on it "
             '(WithHead, or a training with head="random"), or name one class per label.'
         )
 
@@ -221,6 +257,7 @@ def check_predicted(
 def _check_data(model: Model, study: Study, splits: Mapping[Split, SplitRecord], leaves: Records) -> None:
     """Check the data that a model is trained or selected on."""
     reference_classes = splits[study.reference.train.source].classes
+    reference_ids = splits[study.reference.train.source].ids
     if isinstance(model, Stored):
         for distribution in leaves[model].data or ():
             if distribution.source in splits:
@@ -237,7 +274,7 @@ def _check_data(model: Model, study: Study, splits: Mapping[Split, SplitRecord],
         name = f"{'held-out data' if selects else 'train_on'} of {describe(model)}"
         _check_distribution(name, distribution, splits)
         if (head := heads[row]) is None:
-            _check_label_space(name, distribution, reference_classes, study, splits)
+            _check_label_space(name, distribution, reference_ids, study, splits)
         elif (count := head_of(head, leaves, reference_classes).count) != len(splits[distribution.source].classes):
             raise DeclarationError(
                 f"{name} ({distribution}) has {len(splits[distribution.source].classes)} classes, its head {describe(head)} has "
@@ -298,6 +335,12 @@ def _check_model(
                 f'{describe(model)} asks for features="embedding", but {describe(model.init)} has lost its projection: start from '
                 "the leaf or a zero-shot model."
             )
+    if isinstance(model, DFR) and model.groups == "metadata":
+        (trained_on,) = model.data(study.reference).values()
+        _check_grouped(describe(model), trained_on, splits)
+    if isinstance(model, Best) and model.metric in GROUPED:
+        for distribution in model.data(study.reference).values():
+            _check_grouped(describe(model), distribution, splits)
     if isinstance(model, DFR) and model.groups == "class" and classes < 2:
         raise DeclarationError(f"{describe(model)}: re-weighting groups needs two classes or more.")
     if isinstance(model, ZeroShot):
@@ -325,11 +368,19 @@ def _check_model(
         raise DeclarationError(f"{describe(model)}: a candidate is listed twice.")
 
 
+def _check_grouped(name: str, distribution: Distribution, splits: Mapping[Split, SplitRecord]) -> None:
+    if not splits[distribution.source].grouped:
+        raise DeclarationError(
+            f"{name} reads the groups of {distribution.source}, which was written without: `shiftline data list` shows which have "
+            "them."
+        )
+
+
 def _within(distribution: Distribution, reference: Distribution) -> bool:
     """The distribution is a reference split, or a subset of it with the same pixels."""
     step = distribution
     while step != reference:
-        if not isinstance(step, (Fraction, Indices, ClassRates, FewShot, LabelNoise)):
+        if not isinstance(step, (Fraction, Indices, ClassRates, GroupRates, FewShot, LabelNoise)):
             return False
         step = step.of
     return True

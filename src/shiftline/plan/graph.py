@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from shiftline.declare.architectures import Leaf
 from shiftline.declare.distributions import Distribution, Split
 from shiftline.declare.expressions import Model, children, describe, map_children
+from shiftline.declare.metrics import WILDS, reads_metadata
 from shiftline.declare.output_space import Ensemble
 from shiftline.declare.recipes import Stored, ZeroShot, cached_features
 from shiftline.declare.study import Study
@@ -16,9 +17,10 @@ from shiftline.declare.training import Checkpoint, FromScratch
 from shiftline.declare.weight_space import FisherAverage, GreedySoup
 from shiftline.errors import PlanError
 from shiftline.identity import SCHEMA, Declaration, canonical, digest
-from shiftline.plan.checks import check_predicted, check_study, reads_other_data
-from shiftline.plan.jobs import REVISIONS, Job, Plan, PlannedModel
+from shiftline.plan.checks import check_predicted, check_study, metrics_of, reads_other_data
+from shiftline.plan.jobs import REVISIONS, Job, Plan, PlannedModel, PlannedScore
 from shiftline.plan.records import LeafRecord, SplitRecord
+from shiftline.plan.spaces import Projection, scorings
 
 WinnerOf = Callable[[str], int | None]
 """From the key of a select job to the position of its winner, or None while it has not been made."""
@@ -63,13 +65,14 @@ class _Builder:
         self._deferred: dict[Model, bool] = {}
         self._distributions: dict[Distribution, Any] = {}
         self._predictions: dict[tuple[Model, Distribution], str] = {}
+        self.scorings = scorings(study, splits)
 
     def build(self) -> Plan:
         planned = []
         for named in self.study.models:
             model = self.resolve(named.expression)
-            predictions = {name: self.predict(model, where) for name, where in self.study.evaluated()}
-            scores = {name: self.score(key) for name, key in predictions.items()}
+            predictions = {name: self.predict(model, where.predicted) for name, where in self.study.evaluated()}
+            scores = tuple(self.scores(predictions))
             form = self.form(model)
             key = form["artifact"] if set(form) == {"artifact"} else digest(form)
             other_data = reads_other_data(named.expression, self.study.reference, self.leaves)
@@ -170,11 +173,38 @@ class _Builder:
             )
         return self._predictions[pair]
 
-    def score(self, prediction: str, metric: str = "accuracy") -> str:
+    def scores(self, predictions: Mapping[str, str]) -> Iterator[PlannedScore]:
+        """Yield every number of a model: on each distribution, and on the reference in the label space of each shift."""
+        seen: set[tuple[str, str, str]] = set()
+        sources = {name: where.source for name, where in self.study.evaluated()}
+        for name, scoring in self.scorings.items():
+            asked = [(name, scoring.own)]
+            if scoring.reference is not None:
+                asked.append(("reference", scoring.reference))
+            for where, projection in asked:
+                classes = None if projection is None else projection.count
+                metrics = metrics_of(self.splits[sources[where]], self.study.metrics, classes=classes)
+                if projection is not None:
+                    # Official evaluations know their own classes only.
+                    metrics = tuple(metric for metric in metrics if not metric.startswith(WILDS))
+                primary = metrics[0]
+                for metric in metrics:
+                    if (where, scoring.space, metric) not in seen:
+                        seen.add((where, scoring.space, metric))
+                        key = self.score(predictions[where], metric, projection)
+                        yield PlannedScore(where, metric, scoring.space, metric == primary, key)
+
+    def score(self, prediction: str, metric: str = "accuracy", projection: Projection | None = None) -> str:
         job = self.jobs[prediction]
+        fields: dict[str, Any] = {"metric": metric}
+        if projection is not None:
+            fields["space"] = projection.identity()
+        if reads_metadata(metric):
+            assert job.distribution is not None
+            fields["metadata"] = self.splits[job.distribution.source].metadata
         return self.add(
-            "score", {"metric": metric}, [prediction], job.label,
-            model=job.model, distribution=job.distribution, deferred=job.deferred,
+            "score", fields, [prediction], job.label,
+            model=job.model, distribution=job.distribution, deferred=job.deferred, projection=projection,
         )  # fmt: skip
 
     def select(self, model: Best) -> str:

@@ -10,10 +10,11 @@ from shiftline.declare.distributions import Distribution
 from shiftline.declare.expressions import Model
 from shiftline.declare.study import NamedModel, Study
 from shiftline.errors import PlanError
+from shiftline.plan.spaces import Projection
 
 REVISIONS = {
     "train": 1, "zero-shot": 1, "probe": 1, "dfr": 1, "features": 1, "keep": 1, "greedy-soup": 1, "fisher": 1,
-    "fisher-average": 1, "batch-norm": 1, "own": 1, "predict": 1, "ensemble": 1, "score": 1, "select": 1,
+    "fisher-average": 1, "batch-norm": 1, "own": 1, "predict": 1, "ensemble": 1, "score": 2, "select": 2,
 }  # fmt: skip
 """Kinds of jobs. A number is raised when the results of a kind change their meaning: its keys change with it."""
 
@@ -40,6 +41,8 @@ class Job:
         What is trained or predicted on.
     deferred : bool
         It depends on a selection that has not been made: its key is provisional, and changes when the winner is known.
+    projection : Projection or None
+        Of a score: how predictions are brought into its label space.
     """
 
     key: str
@@ -50,11 +53,35 @@ class Job:
     model: Model | None = None
     distribution: Distribution | None = None
     deferred: bool = False
+    projection: Projection | None = None
 
     def fingerprint(self, distribution: Distribution) -> str | None:
         """Return the fingerprint that the data of a distribution had when the job was planned."""
         found: str | None = self.document.get("data", {}).get(str(distribution.source))
         return found
+
+
+@dataclass(frozen=True)
+class PlannedScore:
+    """One number that a study reports of a model.
+
+    Attributes
+    ----------
+    distribution : str
+        "reference", "reference val" or a shift.
+    metric : str
+    space : str
+        The label space; the reference is scored in that of every shift.
+    primary : bool
+        It is the metric that stands for the distribution on an axis.
+    key : str
+    """
+
+    distribution: str
+    metric: str
+    space: str
+    primary: bool
+    key: str
 
 
 @dataclass(frozen=True)
@@ -67,8 +94,9 @@ class PlannedModel:
         With every selection that has been made put in.
     key : str
         The artifact's key, or for an interpolation the digest of its form.
-    predictions, scores : mapping
+    predictions : mapping
         Keys by name of the distribution ("reference", "reference val", and the shifts).
+    scores : tuple of PlannedScore
     other_data : bool
         It is trained or selected on other data than the reference's train and val splits.
     """
@@ -77,7 +105,7 @@ class PlannedModel:
     expression: Model
     key: str
     predictions: Mapping[str, str]
-    scores: Mapping[str, str]
+    scores: tuple[PlannedScore, ...]
     deferred: bool
     other_data: bool
 

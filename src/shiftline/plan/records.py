@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from shiftline.declare.label_spaces import LabelSpace
+
 
 @dataclass(frozen=True)
 class SplitRecord:
@@ -21,12 +23,35 @@ class SplitRecord:
         Class names in the order of the labels.
     class_counts : tuple of int
         Examples per class.
+    class_ids : tuple of str
+        What relates the classes to those of other data sets: WordNet ids for ImageNet's; the names where there are none.
+    space : LabelSpace or None
+        How its classes cover those of the reference that it is a shift of, where the data set says so.
+    metrics : tuple of str
+        Its official metrics, the one to report first; accuracy where it says nothing.
+    metadata : str
+        sha256 of the examples' metadata; scores that read groups depend on it.
+    grouped : bool
+        Every example has a group.
+    parts : tuple of str
+        Disjoint parts of the source that it consists of: two splits of a data set that name a common part share examples.
     """
 
     fingerprint: str
     count: int
     classes: tuple[str, ...]
     class_counts: tuple[int, ...]
+    class_ids: tuple[str, ...] = ()
+    space: LabelSpace | None = None
+    metrics: tuple[str, ...] = ()
+    metadata: str = ""
+    grouped: bool = False
+    parts: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The class identifiers: the names where there are no others."""
+        return self.class_ids or self.classes
 
 
 @dataclass(frozen=True)
@@ -43,7 +68,8 @@ class LeafRecord:
     sha256 : str or None
         Digest of the pre-trained weights (names, shapes, dtypes, values).
     preprocessing : mapping
-        size (pixels), mean, std (per channel, of [0, 1] pixels), interpolation, crop (share of the short side).
+        size (pixels), mean, std (per channel, of [0, 1] pixels), interpolation, crop (share of the short side); squash where
+        images are squashed to a square.
     text : bool
         There is a text tower, so that a zero-shot head can be written; features are then normalised before a head.
     arguments : mapping

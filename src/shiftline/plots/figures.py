@@ -19,7 +19,7 @@ from shiftline.analysis.alphas import alpha_curve, choose_alpha
 from shiftline.analysis.axes import scale_named
 from shiftline.analysis.baseline import BaselineFit, fit_baseline
 from shiftline.analysis.robustness import effective_robustness
-from shiftline.analysis.tables import AVERAGE, REFERENCE, VALIDATION, shifts_of
+from shiftline.analysis.tables import AVERAGE, REFERENCE, VALIDATION, check_table, reference_once, shifts_of
 from shiftline.errors import AnalysisError, StoreError
 from shiftline.plots.axes import percent_axes
 
@@ -193,7 +193,7 @@ def alpha_figure(table: pd.DataFrame, curves: Mapping[str, pd.DataFrame], *, tit
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     figure.suptitle(f"{title}: accuracy along weight interpolation", fontsize=11)
-    shown = table[table["group"].isin(list(curves))]
+    shown = reference_once(check_table(table[table["group"].isin(list(curves))]))
     return figure, shown[["group", "alpha", "distribution", "value", "n", "low", "high", "key"]]
 
 

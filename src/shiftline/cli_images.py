@@ -1,0 +1,98 @@
+"""The commands that look at images: contact sheets, parity with torchvision, typographic attacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shiftline.cli_data import DEFAULT_STORE, Quiet, Root, StoreFolder, data, progress_bars, split_named
+
+SplitName = Annotated[str, typer.Argument(metavar="DATASET/SPLIT", help="A split that is written, or built in.")]
+
+
+@data.command("show")
+def data_show(
+    name: SplitName,
+    out: Annotated[Path | None, typer.Option("--out", help="PNG to write; DATASET-SPLIT.png unless given.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images on the sheet.")] = 24,
+    seed: Annotated[int, typer.Option(help="Which images are drawn.")] = 0,
+    store: StoreFolder = DEFAULT_STORE,
+) -> None:
+    """Draw a contact sheet: random images with their class names and ids."""
+    from shiftline.data.prepare import split_records
+    from shiftline.data.readers import PlainReader
+    from shiftline.data.sidecar import DataFolder
+    from shiftline.data.views import open_view, select_some
+    from shiftline.plots.contact_sheet import contact_sheet
+
+    folder, split = DataFolder(store / "data"), split_named(name)
+    split_records(folder, [split])
+    view = select_some(open_view(split, folder), count, seed=seed)
+    images = PlainReader(view.index).images(view.ids)
+    captions = [
+        f"{_short(view.classes[label])}\n{example}" for label, example in zip(view.labels, view.ids, strict=True)
+    ]
+    target = out or Path(f"{split.dataset}-{split.split}.png")
+    total = folder.open(split).record.count
+    sheet = contact_sheet(images, captions, title=f"{split}: {len(images)} of {total:,} images, class and id")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sheet.savefig(target, dpi=150)
+    print(target)
+
+
+def _short(name: str, most: int = 22) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+@data.command("attack")
+def data_attack(
+    name: SplitName,
+    out: Annotated[Path, typer.Option("--out", help="A new folder for the images.")],
+    height: Annotated[float, typer.Option(help="Of the letters, as a share of the image's height.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Which words, and where.")] = 0,
+    store: StoreFolder = DEFAULT_STORE,
+    quiet: Quiet = False,
+) -> None:
+    """Make a typographic attack: write the name of a wrong class on every image (label=CLASS_text=WORD_ID.png)."""
+    from shiftline.data.families.typographic import write_attacks
+    from shiftline.data.prepare import split_records
+    from shiftline.data.sidecar import DataFolder
+    from shiftline.data.views import open_view
+
+    folder, split = DataFolder(store / "data"), split_named(name)
+    split_records(folder, [split])
+    view = open_view(split, folder)
+    with progress_bars(quiet=quiet) as bars:
+        task = bars.add_task(str(split), total=len(view))
+        written = write_attacks(view, out, seed=seed, height=height, advance=lambda: bars.advance(task))
+    print(f"{out}: {written:,} images. Write them as data: shiftline data write typographic --root {out}")
+
+
+@data.command("parity")
+def data_parity(
+    name: SplitName,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="LIBRARY:ARCHITECTURE[:WEIGHTS], for instance timm:resnet18 or open_clip:ViT-B-32."
+        ),
+    ],
+    root: Root = None,
+    count: Annotated[int, typer.Option(min=1, help="Images to compare.")] = 256,
+    store: StoreFolder = DEFAULT_STORE,
+) -> None:
+    """Compare our evaluation with the model library's own transform on the original files: pixels, logits, accuracy."""
+    from shiftline.data.families.catalogue import family_named, folder_of
+    from shiftline.data.sidecar import DataFolder
+    from shiftline.jobs.parity import compare, parse_model
+
+    split = split_named(name)
+    family = family_named(split.dataset)
+    listing = family.list_split(folder_of(family, [split.split], root), split.split)
+    report = compare(parse_model(model), listing, split, DataFolder(store / "data"), count=count)
+    print(f"{split}, {report.images} images, {model}")
+    print(f"pixels (0 to 255): mean difference {report.pixel_mean:.3f}, largest {report.pixel_largest}")
+    print(f"logits: largest difference {report.logit_largest:.2e} (their range: {report.logit_range:.2e})")
+    print(f"accuracy: {report.ours:.4f} ours, {report.theirs:.4f} theirs; {report.differ} predictions differ")

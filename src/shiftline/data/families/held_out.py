@@ -1,0 +1,52 @@
+"""Cutting a held-out part from a published training split, for selection: always the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from shiftline.data.randomness import uniform
+from shiftline.data.writer import Example
+
+
+def held_out_by_class(examples: Sequence[Example], *, share: float, seed: int = 0) -> np.ndarray:
+    """Choose a share of every class, drawn by the examples' positions.
+
+    Returns
+    -------
+    ndarray of bool, shape (N,)
+        ``round(share * n_c)`` of each class's n_c examples, at least one.
+    """
+    labels = np.array([example.label for example in examples])
+    order = np.argsort(uniform("held-out", seed, torch.arange(len(labels)))[:, 0].numpy(), kind="stable")
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        of_class = order[labels[order] == label]
+        chosen[of_class[: max(1, round(share * len(of_class)))]] = True
+    return chosen
+
+
+def held_out_at_random(count: int, *, share: float = 0.1, most: int = 5000, seed: int = 0) -> np.ndarray:
+    """Choose a tenth, at most 5,000, as the patching tasks do: the tail of ``torch.randperm(count)`` of a seeded generator.
+
+    Returns
+    -------
+    ndarray of bool, shape (N,)
+    """
+    size = min(int(count * share), most)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).numpy()
+    chosen = np.zeros(count, dtype=bool)
+    chosen[order[count - size :]] = True
+    return chosen
+
+
+def part_of(
+    examples: Sequence[Example], held_out: np.ndarray, split: str, *, held_out_name: str
+) -> tuple[list[Example], tuple[str, ...]]:
+    """Return the examples of "train", the held-out split, or "train-whole", and the parts that it consists of."""
+    if split == "train-whole":
+        return list(examples), ("train", held_out_name)
+    wanted = held_out if split == held_out_name else ~held_out
+    return [example for example, kept in zip(examples, wanted, strict=True) if kept], (split,)
