@@ -453,7 +453,7 @@ def test_groups_of_the_metadata_are_told_apart_within_classes(tmp_path):
     assert len(set(zip(found, pairs, strict=True))) == 4
     plain = [Example(image, row % 2) for row, image in enumerate(images)]
     write_split(folder, Split("plain", "val"), plain, classes=["a", "b"], encoding=Encoding("raw"))
-    with pytest.raises(DataError, match='was written without groups: say groups="class"'):
+    with pytest.raises(DataError, match="plain/val was written without groups"):
         example_groups(Split("plain", "val"), folder, ids, labels, "metadata")
 
 

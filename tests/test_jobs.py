@@ -219,7 +219,9 @@ def test_selections_follow_their_rule(tmp_path, values, rule, expected):
         for column, value in enumerate(scores):
             key = f"{row:032x}{column:032x}"
             with store.publish(key, "score", {}) as draft:
-                draft.summary.update(value=value, variance=0.01**2, n=100)
+                draft.summary.update(value=value, n=100)
+                if rule != "best":
+                    draft.summary.update(variance=0.01**2)
             keys[-1].append(key)
     job = Job("s" * 64, "select", {"candidates": keys, "rule": rule, "metric": "accuracy"}, (), "select")
     context = SimpleNamespace(store=store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tv
 
 from shiftline import Blur, HorizontalFlip, Invert, RandomResizedCrop, Split, Tint, Translate
+from shiftline.data import readers
 from shiftline.data.augment import augment, centre_boxes, random_boxes
 from shiftline.data.loader import TrainingBatches, evaluation_chunks
 from shiftline.data.randomness import bits, normal, permutation, uniform
-from shiftline.data.readers import FfcvReader, PlainReader
+from shiftline.data.readers import FfcvReader, PlainReader, training_reader
 from shiftline.data.sidecar import DataFolder
 from shiftline.data.views import open_view, select_class_rates, select_fraction
 from shiftline.data.writer import Encoding, Example, write_split
@@ -29,9 +31,15 @@ def epoch(batches, number=0, **options):
     return list(batches.epoch(number, **options))
 
 
-def loader(folder, distribution=TRAIN, **options):
-    settings_ = {"batch_size": 64, "size": 32, "augmentations": AUGMENT} | options
-    return TrainingBatches(open_view(distribution, folder), **settings_)
+@pytest.fixture(params=["ffcv", "plain"])
+def loader(request):
+    """A function that makes a loader, once with each reader: every guarantee holds for both."""
+
+    def make(folder, distribution=TRAIN, **options):
+        settings_ = {"batch_size": 64, "size": 32, "augmentations": AUGMENT, "reader": request.param} | options
+        return TrainingBatches(open_view(distribution, folder), **settings_)
+
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +68,7 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("n", [1, 63, 64, 65, 66, 127, 129])
-def test_every_example_comes_once_for_ragged_sizes(digits_data, n):
+def test_every_example_comes_once_for_ragged_sizes(loader, digits_data, n):
     batches = loader(digits_data, TRAIN.indices(range(0, 2 * n, 2)), batch_size=min(n, 64))
     found = epoch(batches)
     assert len(found) == batches.steps
@@ -68,7 +76,7 @@ def test_every_example_comes_once_for_ragged_sizes(digits_data, n):
     assert all(len(b) > 1 for b in found) or n == 1
 
 
-def test_images_labels_and_ids_belong_together(digits_data):
+def test_images_labels_and_ids_belong_together(loader, digits_data):
     from shiftline.data.digits import handwritten
 
     source = handwritten("train")
@@ -77,7 +85,7 @@ def test_images_labels_and_ids_belong_together(digits_data):
         np.testing.assert_array_equal(batch.images.permute(0, 2, 3, 1).numpy(), source.images[batch.ids])
 
 
-def test_batches_are_the_same_for_any_number_of_workers(photographs):
+def test_batches_are_the_same_for_any_number_of_workers(loader, photographs):
     one, four = (loader(photographs, PHOTOS, workers=w, **STREAMED) for w in (1, 4))
     assert same(epoch(one, 2), epoch(four, 2))
 
@@ -97,7 +105,7 @@ def test_raw_batches_are_the_same_through_either_reader_compiled_or_not(digits_d
     assert all(same(made[0], other) for other in made[1:])
 
 
-def test_augmentation_of_an_example_does_not_depend_on_batch_size_or_subset(digits_data):
+def test_augmentation_of_an_example_does_not_depend_on_batch_size_or_subset(loader, digits_data):
     by_id = {}
     for distribution, size in ((TRAIN, 64), (TRAIN, 7), (TRAIN.indices(range(50)), 16)):
         for batch in epoch(loader(digits_data, distribution, batch_size=size), 3):
@@ -105,7 +113,7 @@ def test_augmentation_of_an_example_does_not_depend_on_batch_size_or_subset(digi
                 assert torch.equal(by_id.setdefault(example, image), image)
 
 
-def test_seed_and_epoch_change_order_and_augmentation_and_do_not_coincide(digits_data):
+def test_seed_and_epoch_change_order_and_augmentation_and_do_not_coincide(loader, digits_data):
     orders = {
         (seed, number): tuple(loader(digits_data, seed=seed).order(number).tolist())
         for seed in (0, 1)
@@ -124,12 +132,12 @@ def test_seed_and_epoch_change_order_and_augmentation_and_do_not_coincide(digits
     assert len(images) == 4
 
 
-def test_starting_in_the_middle_gives_the_rest_of_the_epoch(digits_data, photographs):
+def test_starting_in_the_middle_gives_the_rest_of_the_epoch(loader, digits_data, photographs):
     for batches in (loader(digits_data), loader(photographs, PHOTOS, **STREAMED)):
         assert same(epoch(batches, 1)[2:], epoch(batches, 1, first=2))
 
 
-def test_two_ranks_share_each_batch_without_overlap(digits_data):
+def test_two_ranks_share_each_batch_without_overlap(loader, digits_data):
     whole = epoch(loader(digits_data, batch_size=50))
     ranks = [epoch(loader(digits_data, batch_size=50, rank=r, world=2)) for r in (0, 1)]
     for batch, left, right in zip(whole, *ranks, strict=True):
@@ -137,7 +145,7 @@ def test_two_ranks_share_each_batch_without_overlap(digits_data):
         assert not set(left.ids.tolist()) & set(right.ids.tolist())
 
 
-def test_fifty_early_breaks_leak_no_thread(photographs):
+def test_fifty_early_breaks_leak_no_thread(loader, photographs):
     batches = loader(photographs, PHOTOS, workers=3, **STREAMED)
     epoch(batches)
     before = threading.active_count()
@@ -147,7 +155,7 @@ def test_fifty_early_breaks_leak_no_thread(photographs):
     assert threading.active_count() == before
 
 
-def test_two_loaders_interleave(photographs, digits_data):
+def test_two_loaders_interleave(loader, photographs, digits_data):
     first, second = loader(photographs, PHOTOS, **STREAMED), loader(digits_data, batch_size=300)
     apart = (epoch(first), epoch(second))
     woven = ([], [])
@@ -178,7 +186,7 @@ def test_an_error_in_a_worker_is_raised_by_the_caller(photographs, broken_at):
     assert threading.active_count() == before
 
 
-def test_threads_and_random_state_are_left_as_found(digits_data, photographs):
+def test_threads_and_random_state_are_left_as_found(loader, digits_data, photographs):
     torch.manual_seed(3)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     epoch(loader(digits_data))
@@ -188,17 +196,17 @@ def test_threads_and_random_state_are_left_as_found(digits_data, photographs):
     assert torch.get_num_threads() == threads
 
 
-def test_fewer_examples_than_a_batch_is_an_error(digits_data):
+def test_fewer_examples_than_a_batch_is_an_error(loader, digits_data):
     with pytest.raises(DataError, match="10 examples, fewer than one batch of 64"):
         loader(digits_data, TRAIN.indices(range(10)))
 
 
-def test_a_shift_is_applied_before_augmentation_and_cropping(photographs, digits_data):
+def test_a_shift_is_applied_before_augmentation_and_cropping(loader, photographs, digits_data):
     plain = epoch(loader(photographs, PHOTOS, **STREAMED))
     inverted = epoch(loader(photographs, PHOTOS.shifted(Invert()), **STREAMED))
     for a, b in zip(plain, inverted, strict=True):
         assert torch.equal(a.ids, b.ids)
-        # Inverting commutes with cropping up to the resizer (FFCV's by area, torchvision's bicubic).
+        # Inverting commutes with cropping up to the resizer (the reader's, or torchvision's bicubic).
         assert (a.images.float() + b.images.float() - 255).abs().mean() < 12
     (first,) = epoch(loader(digits_data, TRAIN.indices(range(30)), batch_size=30))
     (second,) = epoch(loader(digits_data, TRAIN.indices(range(30)).shifted(Invert()), batch_size=30))
@@ -207,7 +215,7 @@ def test_a_shift_is_applied_before_augmentation_and_cropping(photographs, digits
 
 @pytest.mark.parametrize("crop", [1.0, 0.8])
 @pytest.mark.parametrize("shifted", [False, True])
-def test_memory_and_streaming_give_the_same_pixels_and_the_evaluation_crop(digits_data, crop, shifted):
+def test_memory_and_streaming_give_the_same_pixels_and_the_evaluation_crop(loader, digits_data, crop, shifted):
     distribution = TRAIN.indices(range(40)).shifted(Invert()) if shifted else TRAIN.indices(range(40))
     options = {"batch_size": 40, "augmentations": (), "crop": crop}
     (kept,), (read,) = (
@@ -370,3 +378,68 @@ def test_blur_is_a_convolution_with_a_gaussian():
     )
     expected = gaussian_filter(image[0, 0].numpy().astype(float), 1.5, truncate=3.4)
     assert np.abs(found - expected).max() <= 1
+
+
+def test_a_reader_is_named_or_found(digits_data, monkeypatch, capsys):
+    index = open_view(TRAIN, digits_data).index
+    assert training_reader(index).name == "ffcv"
+    assert training_reader(index, "plain").name == "plain"
+    with pytest.raises(DataError, match="there is no reader 'dali': choose auto, ffcv, plain"):
+        training_reader(index, "dali")
+    # A machine on which FFCV does not import.
+    readers._say_once.cache_clear()
+    monkeypatch.setattr(readers, "_ffcv_loop", broken_import)
+    assert training_reader(index).name == "plain"
+    assert training_reader(index).name == "plain"
+    assert (
+        capsys.readouterr().err
+        == "FFCV cannot be imported (libopencv is missing): training reads with Pillow instead.\n"
+    )
+    with pytest.raises(DataError, match='\'ffcv. was asked for, but FFCV cannot be imported|"ffcv" was asked for'):
+        training_reader(index, "ffcv")
+    monkeypatch.setattr(readers, "ffcv_is_installed", lambda: False)
+    assert training_reader(index).name == "plain"
+    assert "FFCV is not installed: training reads with Pillow instead" in capsys.readouterr().err
+
+
+def broken_import(compiled):
+    raise ImportError("libopencv is missing")
+
+
+def test_a_canonical_crop_is_torchvisions_and_comes_before_the_shift(loader, photographs):
+    cropped = PHOTOS.crop(32)
+    (chunk,) = evaluation_chunks(open_view(cropped, photographs), chunk_size=100)
+    (plain,) = evaluation_chunks(open_view(PHOTOS, photographs), chunk_size=100)
+    canonical = torch.cat(chunk.images)
+    assert canonical.shape == (20, 3, 32, 32)
+    singles = [image for run in plain.images for image in run]
+    for image, single in zip(canonical, singles, strict=True):
+        resized = tv.resize(single, [32], interpolation=tv.InterpolationMode.BICUBIC, antialias=True)
+        assert torch.equal(image, tv.center_crop(resized, [32, 32]))
+    (inverted,) = evaluation_chunks(open_view(cropped.shifted(Invert()), photographs), chunk_size=100)
+    assert torch.equal(torch.cat(inverted.images), 255 - canonical)
+    # Training sees the same canonical pixels, and crops within them.
+    batches = loader(photographs, cropped, batch_size=20, size=32, augmentations=())
+    (batch,) = epoch(batches)
+    difference = (batch.images.float() - canonical[batch.ids].float()).abs()
+    # FFCV decodes JPEG with the fast transform: a few grey levels.
+    assert difference.max() == 0 if batches.source == "plain" else difference.mean() < 2
+    found = epoch(loader(photographs, cropped.shifted(Invert()), **STREAMED))
+    assert sorted(torch.cat([b.ids for b in found]).tolist()) == list(range(20))
+
+
+def test_group_rates_are_met(tmp_path):
+    groups = ["sea"] * 30 + ["land"] * 10 + ["air"] * 5
+    examples = [Example(np.full((4, 4, 3), row, np.uint8), row % 2, group=group) for row, group in enumerate(groups)]
+    folder, split = DataFolder(tmp_path), Split("birds", "all")
+    write_split(folder, split, examples, classes=["a", "b"], encoding=Encoding("raw"))
+    view = open_view(split.group_rates({"sea": 0.75, "land": 0.25}), folder)
+    assert Counter(groups[i] for i in view.ids) == {"sea": 30, "land": 10}
+    other = open_view(split.group_rates({"land": 1, "air": 1}, seed=1).shifted(Invert()), folder)
+    assert Counter(groups[i] for i in other.ids) == {"land": 5, "air": 5}
+    with pytest.raises(DataError, match="no example has the group 'fire'. The groups are air, land, sea"):
+        open_view(split.group_rates({"fire": 1}), folder)
+    plain = Split("plain", "all")
+    write_split(folder, plain, [Example(e.source, e.label) for e in examples], classes=["a", "b"])
+    with pytest.raises(DataError, match="plain/all was written without groups"):
+        open_view(plain.group_rates({"sea": 1}), folder)

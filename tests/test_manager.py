@@ -37,22 +37,9 @@ from shiftline.store.upkeep import verify
 from shiftline.testing import ContractError, check_study, check_transform
 
 COLUMNS = [
-    "model",
-    "group",
-    "recipe",
-    "seed",
-    "epoch",
-    "step",
-    "alpha",
-    "other_data",
-    "distribution",
-    "metric",
-    "value",
-    "n",
-    "low",
-    "high",
-    "key",
-]
+    "model", "group", "recipe", "seed", "epoch", "step", "alpha", "other_data", "distribution", "label_space", "metric", "primary",
+    "value", "n", "low", "high", "key",
+]  # fmt: skip
 HERE = Path(__file__).parent
 
 

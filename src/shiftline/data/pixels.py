@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import InterpolationMode
@@ -148,8 +150,14 @@ def _saturation(transform: Saturation, images: Tensor, labels: Tensor, ids: Tens
 
 
 def _jpeg(transform: JPEG, images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
-    # The codec is libjpeg-turbo's on the CPU, so that every device sees the same pixels.
-    coded = [tv.jpeg(image, transform.quality) for image in _rounded(images).cpu()]
+    from PIL import Image
+
+    # Pillow's codec, on the CPU: every device sees the same pixels.
+    coded = []
+    for image in _rounded(images).cpu().movedim(1, -1).numpy():
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=transform.quality)
+        coded.append(torch.from_numpy(np.array(Image.open(buffer))).movedim(-1, 0))
     return torch.stack(coded).to(images.device).float() / 255
 
 

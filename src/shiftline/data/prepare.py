@@ -31,7 +31,7 @@ def split_records(folder: DataFolder, splits: Iterable[Split]) -> dict[Split, Sp
         A split has not been written or has changed. All splits are looked at before anything is written.
     """
     splits = list(splits)
-    missing = [split for split in splits if not folder.has(split)]
+    missing = [split for split in splits if not folder.has(split) or (split in BUILT_IN and folder.is_outdated(split))]
     absent = [split for split in missing if split not in BUILT_IN]
     if len(absent) > 1:
         commands: dict[str, str] = {}

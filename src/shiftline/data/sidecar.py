@@ -52,6 +52,11 @@ class DataFolder:
     def has(self, split: Split) -> bool:
         return self.sidecar(split).is_file()
 
+    def is_outdated(self, split: Split) -> bool:
+        """Another version of shiftline wrote the description of a split."""
+        document = read_json(self.sidecar(split), what=f"the sidecar of {split}")
+        return bool(document.get("schema") != SCHEMA)
+
     def open(self, split: Split) -> Sidecar:
         """Read the description of a split, and check that the file beside it is the one that was described.
 

@@ -128,7 +128,7 @@ def select(job: Job, draft: Draft, context: Context) -> None:
     metric = job.document["metric"]
     rows = [[context.store.manifest(key).summary for key in keys] for keys in job.document["candidates"]]
     values = [fmean(score["value"] for score in row) for row in rows]
-    if job.document["rule"] == "highest":
+    if job.document["rule"] == "best":
         position = best_position(metric, values)
     else:
         # Held-out sets are independent: the variance of a mean of k scores is the sum of theirs over k squared.

@@ -61,6 +61,7 @@ def files_of(root: Path, names: Sequence[str], labels: Sequence[int], *, what: s
 
 
 def read_mat(path: Path) -> Any:
+    """Read a MATLAB file; `DataError` where it is damaged."""
     from scipy.io import loadmat
 
     try:
