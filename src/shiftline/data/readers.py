@@ -105,7 +105,7 @@ class PlainReader(Reader):
             return np.array(data).reshape(int(self.index.height[row]), int(self.index.width[row]), 3)
         try:
             with Image.open(io.BytesIO(data.tobytes())) as image:
-                pixels = np.array(image.convert("RGB"))
+                pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:
             raise self._undecodable(row, str(error)) from error
         if pixels.shape[:2] != (self.index.height[row], self.index.width[row]):
