@@ -18,8 +18,6 @@ from scipy.io import savemat
 from shiftline.data.families.imagenet import CORRUPTIONS, sub_synsets, synsets
 from shiftline.data.families.names import class_names
 
-WILDS_NAMES = ("iwildcam", "fmow", "camelyon17", "rxrx1", "waterbirds", "celebA", "domainnet")
-
 
 def pixels(seed, height=12, width=10):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

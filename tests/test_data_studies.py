@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import miniatures
 from shiftline import (
@@ -276,3 +280,73 @@ def test_adding_a_metric_runs_no_model_again(tmp_path, data_root):
     worst = study.results().query("metric == 'worst-group-accuracy'")
     assert worst["distribution"].tolist() == ["typed"]
     assert set(study.group_accuracies()["subgroup"]) > {"cmtt10"}
+
+
+def commands_of(text, where):
+    """The commands of the bash blocks of a document, with the paths that it uses put where the miniatures are."""
+    for block in re.findall(r"```bash\n(.*?)```", text, flags=re.S):
+        for line in block.splitlines():
+            command = line.split("#")[0].strip()
+            if command.startswith("shiftline data "):
+                for placeholder, path in where.items():
+                    command = command.replace(placeholder, str(path))
+                yield shlex.split(command)[1:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", ["README.md", "docs/data.md"])
+def test_the_data_commands_of_the_documentation_run(document, tmp_path, monkeypatch):
+    root = tmp_path / "sets"
+    miniatures.imagenet(root)
+    miniatures.imagenet_r(root)
+    for path in ("own/a/1.png", "own/b/2.png", "domains/x/a/1.png", "domains/y/b/1.png"):
+        miniatures.save(tmp_path / path)
+    monkeypatch.setenv("SHIFTLINE_DATA", str(root))
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parent.parent / document).read_text()
+    done = [(c, ok(*c)) for c in commands_of(text, {"path/to/train": "own", "path/to/domains": "domains"})]
+    assert len(done) >= (4 if document == "README.md" else 10)
+    assert Path("birds-train.png" if document == "README.md" else "imagenet-r-test.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("model", ["timm:resnet10t", "timm:vit_tiny_patch16_224", "timm:convnext_atto"])
+def test_parity_with_timms_own_transform(model, tmp_path, monkeypatch):
+    """Photographs of odd sizes, through networks whose resized side is not always a whole number."""
+    for label in range(43):
+        path = tmp_path / "sets/gtsrb/GTSRB/Training" / f"{label:05d}/00000_00000.ppm"
+        miniatures.save(path, label, size=(70 + label, 90 - label))
+    monkeypatch.chdir(tmp_path)
+    ok("data", "write", "gtsrb", "--split", "train-whole", "--root", "sets")
+    out = ok("data", "parity", "gtsrb/train-whole", "--model", model, "--root", "sets", "--count", "20")
+    # Two implementations of one resampling differ by rounding.
+    assert float(re.search(r"mean difference ([\d.]+)", out)[1]) < 0.5
+    assert int(re.search(r"largest (\d+)", out)[1]) <= 2
+    assert "0 predictions differ" in out
+    assert (
+        "names no model"
+        in called("data", "parity", "gtsrb/train-whole", "--model", "resnet18", "--root", "sets").stderr
+    )
+
+
+def test_a_model_that_squashes_images_is_given_squashed_images(tmp_path):
+    assert compare_squashed(tmp_path) <= 2
+
+
+def compare_squashed(tmp_path):
+    """The largest difference of pixels to open_clip's transform for a model that squashes, without building its network."""
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+    from PIL import Image
+
+    from shiftline.declare.architectures import OpenClip
+    from shiftline.models.leaves import resolve_leaf
+    from shiftline.models.preprocessing import resize_and_crop
+
+    preprocessing = dict(resolve_leaf(OpenClip("ViT-B-16-SigLIP", "webli"), with_weights=False).preprocessing)
+    assert preprocessing["squash"] is True
+    transform = image_transform_v2(PreprocessCfg(size=224, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), interpolation="bicubic",
+                                                 resize_mode="squash"), is_train=False)  # fmt: skip
+    path = tmp_path / "wide.png"
+    miniatures.save(path, 3, size=(70, 120))
+    theirs = transform(Image.open(path).convert("RGB")) * 255
+    ours = resize_and_crop(torch.from_numpy(np.array(Image.open(path))).movedim(-1, 0)[None], preprocessing)
+    return float((ours[0].float() - theirs).abs().max())

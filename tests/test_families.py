@@ -512,3 +512,15 @@ def test_strange_images_are_kept_upright_and_in_colour_and_damaged_ones_can_be_s
     only_broken = type(found)([e for e in found.examples if e.path == "2/words.png"], found.classes)
     with pytest.raises(DataError, match="1 of 1 images cannot be read"):
         write_listing(DataFolder(tmp_path), Split("odd", "none"), only_broken, encoding=Encoding(), skip_damaged=True)
+
+
+def test_the_documentation_has_a_line_for_every_data_set():
+    text = (Path(__file__).parent.parent / "docs/data.md").read_text()
+    for family in FAMILIES.values():
+        named = "" if family.usual_splits else "--split gaussian_noise-3 "
+        line = (
+            f"| **{family.name}**: {family.title} | {', '.join(family.splits)} | {family.classes} | {family.groups or '-'} | "
+            f"`{family.folders[0]}`: {family.layout} | {family.licence}; {family.source} | "
+            f"`shiftline data write {family.name} {named}--root DIR` |"
+        )
+        assert line in text
