@@ -114,12 +114,17 @@ def run(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write training logs for TensorBoard too.")
     ] = False,
+    reader: Annotated[
+        str | None,
+        typer.Option("--reader", help="Who reads training images: auto, ffcv or plain; the study's unless given."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Run every job that is not complete. Ctrl-C saves and stops; the next run goes on."""
     manager = _study(study, parameters, store, quiet=quiet)
     if devices > 1:
         raise typer.Exit(_run_in_processes(devices, sys.argv[1:], threads=manager.threads))
+    manager.reader = reader or manager.reader
     manager.compiled, manager.tensorboard = manager.compiled or compiled, manager.tensorboard or tensorboard
     outcome = manager.run()
     _report(outcome, manager.name, study, quiet=quiet)

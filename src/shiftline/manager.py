@@ -328,6 +328,7 @@ class ExperimentManager:
         return table
 
     def _context(self, plan: Plan, stop: Any, progress: Any, ranks: Ranks | None) -> Context:
+        from shiftline.data.readers import check_reader
         from shiftline.jobs.context import Context
         from shiftline.jobs.ranks import ALONE
         from shiftline.jobs.sizes import check_views
@@ -335,6 +336,7 @@ class ExperimentManager:
         from shiftline.store.attempts import Attempts
 
         device = _device(None if ranks is None else ranks.local_rank)
+        check_reader(self.reader)
         check_views(plan, data_folder(self.store))
         return Context(
             plan=plan, store=self.store, attempts=Attempts(self.store), data=data_folder(self.store),

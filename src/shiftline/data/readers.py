@@ -216,6 +216,12 @@ def ffcv_is_installed() -> bool:
 READERS = ("auto", "ffcv", "plain")
 
 
+def check_reader(name: str) -> None:
+    """Raise `DataError` where there is no reader of that name."""
+    if name not in READERS:
+        raise DataError(f"there is no reader {name!r}: choose {', '.join(READERS)}.")
+
+
 def training_reader(index: Index, name: str = "auto") -> Reader:
     """Return a reader by name; "auto" is FFCV's where it can be imported, ours otherwise (said once).
 
@@ -224,8 +230,7 @@ def training_reader(index: Index, name: str = "auto") -> Reader:
     DataError
         There is no such reader, or FFCV was named and cannot be imported.
     """
-    if name not in READERS:
-        raise DataError(f"there is no reader {name!r}: choose {', '.join(READERS)}.")
+    check_reader(name)
     if name == "plain":
         return PlainReader(index)
     if name == "auto" and not ffcv_is_installed():

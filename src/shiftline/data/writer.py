@@ -28,7 +28,7 @@ from shiftline.errors import DataError
 from shiftline.store.files import disk_errors, sha256_of, sync, temporary_beside, write_json
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One image to be written.
 
