@@ -17,7 +17,7 @@ from rich.table import Table
 from shiftline.cli_data import DEFAULT_STORE, Quiet, StoreFolder, data
 from shiftline.cli_images import SplitName  # noqa: F401 - the commands of the module are added to `data`.
 from shiftline.cli_models import export_model, import_model
-from shiftline.errors import AnalysisError, ShiftlineError, StudyNotFoundError
+from shiftline.errors import AnalysisError, DeviceError, ShiftlineError, StudyNotFoundError
 from shiftline.experiments import BUILT_IN
 from shiftline.loading import load_study, parse_parameters
 from shiftline.manager import ExperimentManager
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from shiftline.launch.in_process import Outcome
+    from shiftline.plan.jobs import Plan
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data, name="data")
@@ -107,9 +108,24 @@ def run(
     study: StudyName,
     parameters: Parameters = None,
     store: StoreFolder = DEFAULT_STORE,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", help="Processes that each take a job at a time: one per GPU, or several on the CPU."),
+    ] = 1,
     devices: Annotated[
         int, typer.Option("--devices", min=1, help="Processes that share each training and prediction, one per GPU.")
     ] = 1,
+    fail_fast: Annotated[
+        bool,
+        typer.Option("--fail-fast/--keep-going", help="Stop at the first failure, or leave out what depends on it."),
+    ] = False,
+    retries: Annotated[
+        int,
+        typer.Option("--retries", min=0, help="How often a job is tried again whose worker died (not: which raised)."),
+    ] = 1,
+    job_timeout: Annotated[
+        float | None, typer.Option("--job-timeout", min=1, help="Seconds after which a worker's job counts as hanging.")
+    ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile networks before they are trained.")] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write training logs for TensorBoard too.")
@@ -122,13 +138,98 @@ def run(
 ) -> None:
     """Run every job that is not complete. Ctrl-C saves and stops; the next run goes on."""
     manager = _study(study, parameters, store, quiet=quiet)
+    if workers != 1 or job_timeout is not None:
+        options = _worker_options(store, compiled=compiled, tensorboard=tensorboard, reader=reader, fail_fast=fail_fast)
+        words = [study, *(parameters or []), *options]
+        raise typer.Exit(
+            _run_in_workers(
+                manager, study, words, workers=workers, devices=devices, retries=retries, timeout=job_timeout, fail_fast=fail_fast,
+                quiet=quiet,
+            )
+        )  # fmt: skip
     if devices > 1:
         raise typer.Exit(_run_in_processes(devices, sys.argv[1:], threads=manager.threads))
     manager.reader = reader or manager.reader
     manager.compiled, manager.tensorboard = manager.compiled or compiled, manager.tensorboard or tensorboard
-    outcome = manager.run()
+    outcome = manager.run(fail_fast=fail_fast)
     _report(outcome, manager.name, study, quiet=quiet)
     raise typer.Exit(outcome.exit_status)
+
+
+def _worker_options(
+    store: Path, *, compiled: bool, tensorboard: bool, reader: str | None, fail_fast: bool
+) -> list[str]:
+    flags = {"--compile": compiled, "--tensorboard": tensorboard, "--fail-fast": fail_fast}
+    chosen = [] if reader is None else ["--reader", reader]
+    return ["--store", str(store), *(flag for flag, given in flags.items() if given), *chosen]
+
+
+@app.command(hidden=True)
+def work(
+    study: StudyName,
+    since: Annotated[float, typer.Option("--since")],
+    parent: Annotated[int, typer.Option("--parent")],
+    parameters: Parameters = None,
+    store: StoreFolder = DEFAULT_STORE,
+    compiled: Annotated[bool, typer.Option("--compile")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard")] = False,
+    reader: Annotated[str | None, typer.Option("--reader")] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast")] = False,
+) -> None:
+    """Work as one of the processes of `run --workers`."""
+    manager = _study(study, parameters, store, quiet=True)
+    manager.reader = reader or manager.reader
+    manager.compiled, manager.tensorboard = manager.compiled or compiled, manager.tensorboard or tensorboard
+    raise typer.Exit(manager.work(since=since, parent=parent, fail_fast=fail_fast).exit_status)
+
+
+def _run_in_workers(
+    manager: ExperimentManager,
+    study: str,
+    words: list[str],
+    *,
+    workers: int,
+    devices: int,
+    retries: int,
+    timeout: float | None,
+    fail_fast: bool,
+    quiet: bool,
+) -> int:
+    """Run a study in worker processes; return the exit status."""
+    import time
+
+    from shiftline.launch.in_process import Outcome
+    from shiftline.launch.progress import WorkersTable
+    from shiftline.launch.workers import Workers, check_workers, worker_command
+    from shiftline.store.attempts import Attempts
+
+    if workers < 1:
+        raise DeviceError(f"--workers {workers}: expected 1 or more.")
+    gpus = check_workers(workers, devices)
+    manager.store.check_writable()
+    before = manager.store.complete() & manager.plan().jobs.keys()
+    attempts, started = Attempts(manager.store), time.time()
+
+    def look() -> tuple[Plan, set[str], set[str]]:
+        return manager.plan(), manager.store.complete(), attempts.failed_since(started)
+
+    table = WorkersTable(look, quiet=quiet)
+    crew = Workers(
+        manager.store, lambda since, parent: worker_command(words, since, parent), workers, gpus=gpus, retries=retries,
+        timeout=timeout, fail_fast=fail_fast,
+    )  # fmt: skip
+    with table.showing():
+        status = crew.run(table.show)
+    plan, complete, failed = look()
+    outcome = Outcome(plan, made=len(complete & plan.jobs.keys() - before), seconds=time.time() - started)
+    outcome.failed = {
+        key: (attempts.failure(key) or {}).get("error", "") for key in plan.jobs if key in failed - complete
+    }
+    outcome.interrupted = status == 130
+    if not outcome.interrupted:
+        outcome.blocked = [job for key, job in plan.jobs.items() if key not in complete and key not in outcome.failed]
+    _report(outcome, manager.name, study, quiet=quiet)
+    return outcome.exit_status
 
 
 def _run_in_processes(devices: int, arguments: list[str], *, threads: int) -> int:

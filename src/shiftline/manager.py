@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from shiftline.declare.distributions import Distribution, Reference
 from shiftline.declare.expressions import Model
@@ -18,15 +18,17 @@ from shiftline.launch.status import Explanation, JobStatus, explain, status
 from shiftline.plan.checks import leaves, stored
 from shiftline.plan.jobs import Plan
 from shiftline.store.artifacts import Store
+from shiftline.store.attempts import Attempts
 from shiftline.store.upkeep import Collectable, Damage, collect, delete, record_study, repair, verify
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from shiftline.jobs.context import Context
+    from shiftline.jobs.context import Context, Progress
     from shiftline.jobs.ranks import Ranks
     from shiftline.launch.in_process import Outcome
+    from shiftline.launch.progress import RunProgress
 
 Models = Mapping[str, Model | Sequence[Model] | Mapping[str, Model]]
 
@@ -115,51 +117,45 @@ class ExperimentManager:
         """Lay out the jobs. Built-in data are written and names are resolved first, where that has not been done."""
         return self._plan(write=True)
 
-    def run(self) -> Outcome:
+    def run(self, *, fail_fast: bool = False) -> Outcome:
         """Run every job that is not complete, in this process.
+
+        Parameters
+        ----------
+        fail_fast : bool
+            Start nothing more once a job has failed; otherwise only what depends on it is left out.
 
         Returns
         -------
         Outcome
             What was made, what failed and what is blocked; failures do not raise.
         """
-        from shiftline.jobs.ranks import started_ranks
-        from shiftline.launch.in_process import Outcome, StopFlag, follow, run_plan
+        from shiftline.launch.in_process import StopFlag
         from shiftline.launch.progress import RunProgress
 
-        self.declaration()
-        self.store.check_writable()
-        ranks = started_ranks() if _started_with_others() else None
         stop = StopFlag()
-        progress = RunProgress(self.name, quiet=self.quiet or (ranks is not None and not ranks.first))
-        threads_before: list[int] = []
+        with stop.listening():
+            return self._run(stop, RunProgress(self.name, quiet=self.quiet or _follows()), fail_fast=fail_fast)
 
-        def context(plan: Plan) -> Context:
-            import torch
+    def work(self, *, since: float, parent: int, fail_fast: bool = False) -> Outcome:
+        """Run jobs as one of several processes that share a store, until nothing is left for this one.
 
-            threads_before.append(torch.get_num_threads())
-            torch.set_num_threads(self.threads)
-            return self._context(plan, stop, progress, ranks)
+        Parameters
+        ----------
+        since : float
+            When they were started, in seconds since 1970: what has failed since in one of them is tried by no other.
+        parent : int
+            The process that looks after them: without it, this one saves and ends.
+        """
+        from shiftline.launch.in_process import StopFlag
+        from shiftline.launch.progress import RunProgress
 
-        try:
-            with stop.listening(), progress.showing():
-                if ranks is None:
-                    return run_plan(self._recorded_plan, context, self.store, stop=stop, announce=progress.announce)
-                ranks.connect(_device(ranks.local_rank))
-                try:
-                    if not ranks.first:
-                        follow(lambda: self._plan(write=False), context, ranks)
-                        return Outcome(self._plan(write=False), followed=True)
-                    outcome = run_plan(self._recorded_plan, context, self.store, stop=stop, announce=progress.announce)
-                    ranks.broadcast(None)
-                    return outcome
-                finally:
-                    ranks.leave()
-        finally:
-            if threads_before:
-                import torch
-
-                torch.set_num_threads(threads_before[0])
+        stop, attempts = StopFlag(), Attempts(self.store)
+        with stop.listening():
+            return self._run(
+                lambda: stop() or os.getppid() != parent, RunProgress(self.name, quiet=True), fail_fast=fail_fast,
+                skip=lambda: attempts.failed_since(since),
+            )  # fmt: skip
 
     def status(self) -> list[JobStatus]:
         """Return the state of every job. Never writes."""
@@ -291,6 +287,63 @@ class ExperimentManager:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
+    def _run(
+        self,
+        stop: Callable[[], bool],
+        progress: RunProgress,
+        *,
+        fail_fast: bool,
+        skip: Callable[[], set[str]] = set,
+    ) -> Outcome:
+        from shiftline.jobs.ranks import started_ranks
+        from shiftline.launch.activity import Activity
+        from shiftline.launch.in_process import Outcome, follow, run_plan
+
+        self.declaration()
+        self.store.check_writable()
+        ranks = started_ranks() if _started_with_others() else None
+        activity = Activity(self.store, progress)
+        threads_before: list[int] = []
+
+        def context(plan: Plan) -> Context:
+            import torch
+
+            threads_before.append(torch.get_num_threads())
+            torch.set_num_threads(self.threads)
+            return self._context(plan, stop, activity, ranks)
+
+        def run_here() -> Outcome:
+            return run_plan(
+                self._recorded_plan,
+                context,
+                self.store,
+                stop=stop,
+                announce=progress.announce,
+                skip=skip,
+                fail_fast=fail_fast,
+            )
+
+        try:
+            with progress.showing():
+                if ranks is None:
+                    return run_here()
+                ranks.connect(_device(ranks.local_rank))
+                try:
+                    if not ranks.first:
+                        follow(lambda: self._plan(write=False), context, ranks)
+                        return Outcome(self._plan(write=False), followed=True)
+                    outcome = run_here()
+                    ranks.broadcast(None)
+                    return outcome
+                finally:
+                    ranks.leave()
+        finally:
+            activity.end()
+            if threads_before:
+                import torch
+
+                torch.set_num_threads(threads_before[0])
+
     def _plan(self, *, write: bool) -> Plan:
         return plan_study(self.declaration(), self.store, write=write)
 
@@ -327,13 +380,12 @@ class ExperimentManager:
             raise AnalysisError(f"{self.name!r} has no results in {self.store.root} yet: run the study first.")
         return table
 
-    def _context(self, plan: Plan, stop: Any, progress: Any, ranks: Ranks | None) -> Context:
+    def _context(self, plan: Plan, stop: Callable[[], bool], progress: Progress, ranks: Ranks | None) -> Context:
         from shiftline.data.readers import check_reader
         from shiftline.jobs.context import Context
         from shiftline.jobs.ranks import ALONE
         from shiftline.jobs.sizes import check_views
         from shiftline.models.bank import ModelBank
-        from shiftline.store.attempts import Attempts
 
         device = _device(None if ranks is None else ranks.local_rank)
         check_reader(self.reader)
@@ -355,6 +407,12 @@ def _needed(plan: Plan) -> list[str]:
 def _started_with_others() -> bool:
     """Variables of torchrun or srun are there: whether they mean several processes is looked at with torch."""
     return "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ
+
+
+def _follows() -> bool:
+    """This process only does its share of what another one runs, and has nothing to show."""
+    rank = os.environ.get("RANK") if "TORCHELASTIC_RUN_ID" in os.environ else os.environ.get("SLURM_PROCID")
+    return _started_with_others() and rank not in (None, "0")
 
 
 def _device(local_rank: int | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from shiftline.declare.architectures import Leaf
 from shiftline.errors import ShiftlineError
 from shiftline.jobs.ranks import ALONE, Ranks
 from shiftline.models.bank import ModelBank
-from shiftline.plan.jobs import Plan
+from shiftline.plan.jobs import Job, Plan
 from shiftline.plan.records import LeafRecord
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
@@ -24,6 +24,8 @@ class Interrupted(ShiftlineError):
 class Progress(Protocol):
     """Where a job reports how far it is."""
 
+    def hold(self, jobs: Sequence[Job]) -> None: ...
+
     def begin(self, label: str, total: int) -> None: ...
 
     def advance(self, steps: int = 1) -> None: ...
@@ -31,6 +33,9 @@ class Progress(Protocol):
 
 class NoProgress:
     """Reports nothing."""
+
+    def hold(self, jobs: Sequence[Job]) -> None:
+        pass
 
     def begin(self, label: str, total: int) -> None:
         pass

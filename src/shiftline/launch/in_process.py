@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -97,6 +98,8 @@ def run_plan(
     *,
     stop: Callable[[], bool],
     announce: Callable[[int, int], None] = lambda done, total: None,
+    skip: Callable[[], set[str]] = set,
+    fail_fast: bool = False,
 ) -> Outcome:
     """Run every job that is not complete.
 
@@ -110,6 +113,10 @@ def run_plan(
         True when no new job should start.
     announce : callable
         Called with (jobs done, jobs in all).
+    skip : callable
+        Returns the keys of jobs that others have tried in vain: they are not tried again.
+    fail_fast : bool
+        Start nothing more once a job has failed.
     """
     started = time.monotonic()
     outcome = Outcome(make_plan())
@@ -119,7 +126,9 @@ def run_plan(
     while not (stop() or outcome.interrupted):
         plan = outcome.plan
         announce(sum(key in complete for key in plan.jobs), len(plan.jobs))
-        ready = _ready(plan, complete, outcome)
+        if fail_fast and outcome.failed:
+            break
+        ready = _ready(plan, complete, outcome.failed.keys() | skip())
         if not ready:
             fresh = store.complete()
             # A selection that was made since gives some of what waits for it a key of its own.
@@ -132,7 +141,7 @@ def run_plan(
             context = make_context(plan)
         context.plan = plan
         failures = len(outcome.failed)
-        finished = _run_batch(ready, context, attempts, outcome, stop)
+        finished = _run_batch(ready, context, attempts, outcome, stop, fail_fast=fail_fast)
         complete |= finished
         if not finished and len(outcome.failed) == failures and not stop():
             time.sleep(_WAIT_SECONDS)  # Everything that is ready is being made by another process.
@@ -146,13 +155,13 @@ def run_plan(
     return outcome
 
 
-def _ready(plan: Plan, complete: set[str], outcome: Outcome) -> list[Job]:
+def _ready(plan: Plan, complete: set[str], failed: AbstractSet[str]) -> list[Job]:
     """Return the jobs to run next: models before predictions, so that predictions can share their decoding."""
     ready = [
         job
         for job in plan.jobs.values()
         if job.key not in complete
-        and job.key not in outcome.failed
+        and job.key not in failed
         and not job.deferred
         and all(parent in complete for parent in job.parents)
     ]
@@ -165,12 +174,18 @@ def _ready(plan: Plan, complete: set[str], outcome: Outcome) -> list[Job]:
 
 
 def _run_batch(
-    ready: Sequence[Job], context: Context, attempts: Attempts, outcome: Outcome, stop: Callable[[], bool]
+    ready: Sequence[Job],
+    context: Context,
+    attempts: Attempts,
+    outcome: Outcome,
+    stop: Callable[[], bool],
+    *,
+    fail_fast: bool,
 ) -> set[str]:
     """Run ready jobs group by group; return the keys that are complete afterwards."""
     finished: set[str] = set()
-    pending = execution_groups(ready)
-    while pending and not (stop() or outcome.interrupted):
+    pending = [part for group in execution_groups(ready) for part in _without_suspects(group, attempts)]
+    while pending and not (stop() or outcome.interrupted or (fail_fast and outcome.failed)):
         group = pending.pop(0)
         with ExitStack() as claims:
             # Another process may hold some of them: those are left to it.
@@ -179,8 +194,16 @@ def _run_batch(
             finished |= there
             mine = [job for job in mine if job.key not in there]
             if mine:
+                context.progress.hold(mine)
                 finished |= _attempt(mine, context, attempts, outcome, pending)
     return finished
+
+
+def _without_suspects(group: list[Job], attempts: Attempts) -> list[list[Job]]:
+    """Put jobs that a process died with on their own: one of a group may have killed it, and takes no others along."""
+    suspects = [job for job in group if len(group) > 1 and attempts.deaths(job.key)]
+    rest = [job for job in group if job not in suspects]
+    return [*([rest] if rest else []), *([job] for job in suspects)]
 
 
 def _attempt(

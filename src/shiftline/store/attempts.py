@@ -57,7 +57,11 @@ class Attempts:
             handle.truncate()
             json.dump({"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()}, handle)
             handle.flush()
-            yield True
+            try:
+                yield True
+            finally:
+                # What is still written in a claim after its process has died is what it held.
+                handle.truncate(0)
 
     def holder(self, key: str) -> dict[str, Any] | None:
         """Return who works on a key now: {"host", "pid", "started"}, or None."""
@@ -83,6 +87,7 @@ class Attempts:
                 "traceback": "".join(traceback.format_exception(error)),
                 "host": socket.gethostname(),
                 "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "moment": time.time(),
             },
         )
 
@@ -100,7 +105,30 @@ class Attempts:
         except FileNotFoundError:
             return set()
 
+    def record_death(self, key: str, reason: str) -> int:
+        """Write down that a process died while it held a key; return how often that has happened."""
+        deaths = [*self.deaths(key), reason]
+        write_json(self.folder(key) / "deaths.json", deaths)
+        return len(deaths)
+
+    def deaths(self, key: str) -> list[str]:
+        """Return why the processes died that held a key since it was last finished."""
+        try:
+            return list(json.loads((self.folder(key) / "deaths.json").read_bytes()))
+        except (FileNotFoundError, ValueError):
+            return []
+
+    def failed_since(self, moment: float) -> set[str]:
+        """Return the keys that have failed since a moment, in seconds since 1970 on this machine's clock."""
+        found = set()
+        for key in self.failed():
+            failure = self.failure(key)
+            if failure is not None and failure.get("moment", 0.0) >= moment:
+                found.add(key)
+        return found
+
     def succeed(self, key: str) -> None:
-        """Forget what a finished job no longer needs: an earlier failure and the state of its training."""
+        """Forget what a finished job no longer needs: earlier failures and deaths, and the state of its training."""
         (self.folder(key) / "failure.json").unlink(missing_ok=True)
+        (self.folder(key) / "deaths.json").unlink(missing_ok=True)
         shutil.rmtree(self.state(key), ignore_errors=True)

@@ -1,0 +1,182 @@
+"""Several worker processes on one machine, one per GPU or per share of the cores.
+
+Every worker takes what is ready through the store's claims; this process only starts them, shows what they do, and starts anew
+what died. A job that raises is not tried again; a job whose process died is, a given number of times.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shiftline.errors import DeviceError
+from shiftline.launch.activity import Doing, doing
+from shiftline.store.artifacts import Store
+from shiftline.store.attempts import Attempts
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the workers."""
+ORDERLY = (0, 1, 130)
+"""Exit statuses of a worker that ended by itself: done, with failures, stopped."""
+FRUITLESS = 3
+"""Workers that die without holding a job, after which no more are started: something is wrong with all of them."""
+
+
+@dataclass
+class Worker:
+    """One process and the GPU that it sees."""
+
+    slot: int
+    process: subprocess.Popen[bytes]
+    timed_out: bool = False
+
+
+@dataclass
+class Workers:
+    """The workers of a run.
+
+    Attributes
+    ----------
+    store : Store
+    command : callable
+        Returns the command line of a worker that belongs to the process with this id, of a run that began at this time.
+    count : int
+    gpus : int
+        GPUs of this machine; worker k sees the GPU k.
+    retries : int
+        How often a job is tried again whose process died.
+    timeout : float or None
+        Seconds after which a job counts as hanging, and its process is killed.
+    fail_fast : bool
+        Stop all workers once a job has failed.
+    """
+
+    store: Store
+    command: Callable[[float, int], Sequence[str]]
+    count: int
+    gpus: int = 0
+    retries: int = 1
+    timeout: float | None = None
+    fail_fast: bool = False
+    stopped: bool = False
+    _fruitless: int = field(default=0, repr=False)
+
+    def run(self, show: Callable[[list[Doing]], None] = lambda doings: None) -> int:
+        """Run until no worker has anything left to do; return 130 where it was stopped, else 0.
+
+        Raises
+        ------
+        DeviceError
+            Workers die before they hold a job.
+        """
+        self.since, self.attempts = time.time(), Attempts(self.store)
+        workers = [self._start(slot) for slot in range(self.count)]
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._signalled: list[int] = []
+        try:
+            while workers:
+                self._pass_on(workers)
+                news = {entry.pid: entry for entry in doing(self.store)}
+                show([news[worker.process.pid] for worker in workers if worker.process.pid in news])
+                workers = [kept for worker in workers if (kept := self._look(worker, news)) is not None]
+                if self.fail_fast and not self.stopped and self.attempts.failed_since(self.since):
+                    self.stopped = True
+                    self._signalled.append(signal.SIGTERM)
+                time.sleep(LOOK_EVERY)
+        finally:
+            for worker in workers:
+                worker.process.kill()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return 130 if self.stopped and not self.attempts.failed_since(self.since) else 0
+
+    def _start(self, slot: int) -> Worker:
+        environment = dict(os.environ)
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = str(slot)
+        command = self.command(self.since, os.getpid())
+        return Worker(slot, subprocess.Popen(command, env=environment, start_new_session=True))
+
+    def _stop(self, number: int, frame: object) -> None:
+        if self.stopped and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.stopped = True
+        self._signalled.append(number)
+
+    def _pass_on(self, workers: list[Worker]) -> None:
+        while self._signalled:
+            number = self._signalled.pop()
+            for worker in workers:
+                if worker.process.poll() is None:
+                    worker.process.send_signal(number)
+
+    def _look(self, worker: Worker, news: dict[int, Doing]) -> Worker | None:
+        """Return the worker, or the one that takes its place, or nothing where it is done."""
+        status = worker.process.poll()
+        mine = news.get(worker.process.pid)
+        if status is None:
+            if self.timeout is not None and mine is not None and time.time() - mine.held > self.timeout:
+                worker.timed_out = True
+                worker.process.kill()
+            return worker
+        if status in ORDERLY:
+            return None
+        self._bury(worker, mine, status)
+        return None if self.stopped else self._start(worker.slot)
+
+    def _bury(self, worker: Worker, mine: Doing | None, status: int) -> None:
+        """Write down what a worker held when it died; a job that killed too many has failed."""
+        if worker.timed_out:
+            reason = f"it took longer than the {self.timeout:g} s of --job-timeout and was killed"
+        elif status < 0:
+            reason = f"its process was killed by {signal.Signals(-status).name}"
+        else:
+            reason = f"its process ended with status {status}"
+        held = [key for key in mine.keys if not self.store.has(key)] if mine is not None else []
+        if not held:
+            self._fruitless += 1
+            if self._fruitless >= FRUITLESS:
+                raise DeviceError(
+                    f"{self._fruitless} workers died before they held a job ({reason}): run the study without --workers to see why."
+                )
+        for key in held:
+            if self.attempts.record_death(key, reason) > self.retries:
+                tries = len(self.attempts.deaths(key))
+                label = mine.label if mine is not None else key[:12]
+                self.attempts.record_failure(
+                    key, label, DeviceError(f"{reason} ({tries} times; the last time on {mine.host if mine else '?'})")
+                )
+        if mine is not None:
+            (self.store.root / "activity" / f"{mine.host}-{mine.pid}.json").unlink(missing_ok=True)
+
+
+def check_workers(wanted: int, devices: int) -> int:
+    """Return the number of GPUs of this machine.
+
+    Raises
+    ------
+    DeviceError
+        There are fewer GPUs, or on a machine without one fewer cores, than workers; or each of them would take several devices.
+    """
+    if devices > 1:
+        raise DeviceError(
+            f"--workers {wanted} and --devices {devices}: several jobs at once, or several processes for one job: choose one."
+        )
+    # Asked of the driver's files: torch takes seconds to say it.
+    gpus = sum(entry.name[6:].isdigit() for entry in Path("/dev").glob("nvidia*"))
+    there = gpus or len(os.sched_getaffinity(0))
+    if wanted > there:
+        what = "GPUs" if gpus else "CPU cores (and no GPU)"
+        raise DeviceError(f"--workers {wanted}: this machine has {there} {what}. Ask for {there} or fewer.")
+    return gpus
+
+
+def worker_command(arguments: Sequence[str], since: float, parent: int) -> list[str]:
+    """Return the command line of a worker, from the words after ``shiftline run``."""
+    return [sys.executable, "-m", "shiftline.cli", "work", *arguments, "--since", repr(since), "--parent", str(parent)]
