@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import sys
@@ -17,9 +16,9 @@ from rich.table import Table
 from shiftline.cli_data import DEFAULT_STORE, Quiet, StoreFolder, data
 from shiftline.cli_images import SplitName  # noqa: F401 - the commands of the module are added to `data`.
 from shiftline.cli_models import export_model, import_model
-from shiftline.errors import AnalysisError, DeviceError, ShiftlineError, StudyNotFoundError
-from shiftline.experiments import BUILT_IN
-from shiftline.loading import load_study, parse_parameters
+from shiftline.cli_slurm import Parameters, StudyName, freeze, logs, submit, work_line
+from shiftline.errors import AnalysisError, DeviceError, ShiftlineError
+from shiftline.loading import make_study
 from shiftline.manager import ExperimentManager
 
 if TYPE_CHECKING:
@@ -32,13 +31,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(data, name="data")
 app.command("export")(export_model)
 app.command("import")(import_model)
-
-StudyName = Annotated[
-    str, typer.Argument(metavar="STUDY", help=f"{', '.join(BUILT_IN)}, module:Class, or path/to/file.py:Class.")
-]
-Parameters = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Parameters of the study's constructor.")
-]
+app.command("freeze")(freeze)
+app.command("submit")(submit)
+app.command("work-line", hidden=True)(work_line)
+app.command("logs")(logs)
 
 
 class Format(StrEnum):
@@ -61,18 +57,6 @@ FormatOption = Annotated[Format, typer.Option("--format", help="table (percent),
 ScaleOption = Annotated[Scale, typer.Option("--scale", help="Axes on which the line is fitted.")]
 
 
-def _study(name: str, parameters: list[str] | None, store: Path, *, quiet: bool = False) -> ExperimentManager:
-    study = load_study(name)
-    arguments = parse_parameters(study, parameters or [])
-    accepted = inspect.signature(study.__init__).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()) and not {"store", "quiet"} <= set(accepted):
-        raise StudyNotFoundError(
-            f"the constructor of {study.__name__} does not take store and quiet: write def __init__(self, *, ..., **options) and "
-            "pass **options to super().__init__."
-        )
-    return study(store=store, quiet=quiet, **arguments)  # type: ignore[arg-type]
-
-
 def _console() -> Console:
     # A pipe has no width: rows must not be cut to 80 columns.
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
@@ -86,7 +70,7 @@ def plan(
     jobs: Annotated[bool, typer.Option("--jobs", help="List every job with its key.")] = False,
 ) -> None:
     """Lay out the jobs of a study by wave."""
-    laid_out = _study(study, parameters, store).plan()
+    laid_out = make_study(study, parameters, store).plan()
     console = _console()
     if jobs:
         for job in laid_out.jobs.values():
@@ -137,7 +121,7 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run every job that is not complete. Ctrl-C saves and stops; the next run goes on."""
-    manager = _study(study, parameters, store, quiet=quiet)
+    manager = make_study(study, parameters, store, quiet=quiet)
     if workers != 1 or job_timeout is not None:
         options = _worker_options(store, compiled=compiled, tensorboard=tensorboard, reader=reader, fail_fast=fail_fast)
         words = [study, *(parameters or []), *options]
@@ -177,7 +161,7 @@ def work(
     fail_fast: Annotated[bool, typer.Option("--fail-fast")] = False,
 ) -> None:
     """Work as one of the processes of `run --workers`."""
-    manager = _study(study, parameters, store, quiet=True)
+    manager = make_study(study, parameters, store, quiet=True)
     manager.reader = reader or manager.reader
     manager.compiled, manager.tensorboard = manager.compiled or compiled, manager.tensorboard or tensorboard
     raise typer.Exit(manager.work(since=since, parent=parent, fail_fast=fail_fast).exit_status)
@@ -289,7 +273,7 @@ def status(
     """Say what is complete, running, failed, blocked, waiting or missing. Writes nothing."""
     from shiftline.launch.status import STATES, counts
 
-    rows = _study(study, parameters, store).status()
+    rows = make_study(study, parameters, store).status()
     if form is not Format.table:
         _print_rows(
             [
@@ -306,6 +290,8 @@ def status(
     for row in rows:
         if row.state in ("failed", "running"):
             print(f"{row.state}: {row.job.kind} {row.job.key[:12]} {row.job.label}: {row.detail}")
+    if waiting := {row.detail.split("_")[0] for row in rows if row.state == "queued"}:
+        print(f"in SLURM's queue: {', '.join(sorted(waiting))} (squeue --jobs shows them, scancel takes them out)")
 
 
 @app.command()
@@ -316,7 +302,7 @@ def explain(
     store: StoreFolder = DEFAULT_STORE,
 ) -> None:
     """Say why a key is what it is: its document, and the difference to the nearest relative."""
-    explanation = _study(study, parameters, store).explain(key)
+    explanation = make_study(study, parameters, store).explain(key)
     print(f"{explanation.job.key}\n{explanation.job.kind}: {explanation.job.label}")
     print(json.dumps(explanation.job.document, indent=2))
     if explanation.relative is not None:
@@ -336,7 +322,7 @@ def results(
     form: FormatOption = Format.table,
 ) -> None:
     """Print every score, with 95 % intervals: exact for proportions, bootstrap for other metrics."""
-    table = _study(study, parameters, store).results()
+    table = make_study(study, parameters, store).results()
     if form is not Format.table:
         _print_frame(table if metric is None else table[table["metric"] == metric], form)
         return
@@ -379,7 +365,7 @@ def candidates(
     form: FormatOption = Format.table,
 ) -> None:
     """Print the candidates of every selection with their held-out metric, and which was chosen."""
-    table = _study(study, parameters, store).candidates()
+    table = make_study(study, parameters, store).candidates()
     if form is not Format.table:
         _print_frame(table, form)
         return
@@ -401,7 +387,7 @@ def robustness(
     """Print effective robustness per shift and model; as a table, averaged over each group."""
     from shiftline.analysis.robustness import group_means
 
-    table = _study(study, parameters, store).effective_robustness(scale=scale.value)
+    table = make_study(study, parameters, store).effective_robustness(scale=scale.value)
     if form is not Format.table:
         _print_frame(table, form)
         return
@@ -440,7 +426,7 @@ def plot(
     scale: ScaleOption = Scale.probit,
 ) -> None:
     """Draw the figures as PNG and PDF, with their numbers as CSV."""
-    for path in _study(study, parameters, store).plot(out, scale=scale.value).values():
+    for path in make_study(study, parameters, store).plot(out, scale=scale.value).values():
         print(path)
 
 
@@ -454,7 +440,7 @@ def verify(
     ] = False,
 ) -> None:
     """Hash every artifact of the store against its manifest."""
-    manager = _study(study, parameters, store)
+    manager = make_study(study, parameters, store)
     damages = manager.verify(mend=mend)
     for damage in damages:
         print(f"damaged: {damage.key[:12]}: {damage.problem}" + (" (moved aside)" if mend else ""))
@@ -472,7 +458,7 @@ def collect(
     ] = False,
 ) -> None:
     """List what no study that ran on this store needs."""
-    items = _study(study, parameters, store).collect(remove=remove)
+    items = make_study(study, parameters, store).collect(remove=remove)
     for item in items:
         print(f"{item.size:>12,} bytes  {item.path}  ({item.reason})")
     size = sum(item.size for item in items)

@@ -95,6 +95,25 @@ def _from_module(name: str) -> ModuleType:
         raise StudyNotFoundError(f"the module {name!r} cannot be imported: {type(error).__name__}: {error}.") from error
 
 
+def make_study(name: str, parameters: list[str] | None, store: Path, *, quiet: bool = False) -> ExperimentManager:
+    """Return the study that a command names, with its parameters, on a store.
+
+    Raises
+    ------
+    StudyNotFoundError
+        It cannot be found, or its constructor does not take what it is given.
+    """
+    study = load_study(name)
+    arguments = parse_parameters(study, parameters or [])
+    accepted = inspect.signature(study.__init__).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()) and not {"store", "quiet"} <= set(accepted):
+        raise StudyNotFoundError(
+            f"the constructor of {study.__name__} does not take store and quiet: write def __init__(self, *, ..., **options) and "
+            "pass **options to super().__init__."
+        )
+    return study(store=store, quiet=quiet, **arguments)  # type: ignore[arg-type]
+
+
 def study_parameters(study: type[ExperimentManager]) -> dict[str, inspect.Parameter]:
     """Return the parameters that a study's constructor takes besides store and quiet."""
     parameters = inspect.signature(study.__init__).parameters

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from shiftline.jobs.context import Context, Progress
     from shiftline.jobs.ranks import Ranks
+    from shiftline.launch.frozen import Line, Submission
     from shiftline.launch.in_process import Outcome
     from shiftline.launch.progress import RunProgress
 
@@ -157,8 +158,90 @@ class ExperimentManager:
                 skip=lambda: attempts.failed_since(since),
             )  # fmt: skip
 
+    def freeze(
+        self, folder: str | os.PathLike[str], *, study: str, parameters: Sequence[str] = (), groups: Sequence[str] = ()
+    ) -> Submission:
+        """Write the pending jobs to a folder, one execution group a line, for workers elsewhere.
+
+        Jobs that are complete, or in SLURM's queue, are left out.
+
+        Parameters
+        ----------
+        study, parameters : str, sequence of str
+            How the command line names this study.
+        groups : sequence of str
+            Only the jobs that the models of these groups need; all where it is empty.
+
+        Raises
+        ------
+        DeclarationError
+            There is no such group.
+        """
+        from shiftline.launch.frozen import freeze
+        from shiftline.launch.slurm import queued
+
+        plan = self._recorded_plan()
+        if unknown := [group for group in groups if group not in plan.study.groups]:
+            raise DeclarationError(
+                f"{self.name!r} has no group {unknown[0]!r}: its groups are {', '.join(map(repr, plan.study.groups))}."
+            )
+        wanted = plan.needed_by(groups) if groups else plan.jobs.keys()
+        done, waiting = self.store.complete(), queued(self.store)
+        return freeze(
+            plan, Path(folder).resolve(), study=study, parameters=parameters, store=self.store.root.resolve(),
+            pending=lambda job: job.key in wanted and job.key not in done and job.key not in waiting,
+        )  # fmt: skip
+
+    def run_line(self, line: Line) -> Outcome:
+        """Run one line of a frozen submission.
+
+        Raises
+        ------
+        PlanError
+            The study has changed since it was frozen, or what the line needs is not complete.
+        """
+        from shiftline.jobs.ranks import started_ranks
+        from shiftline.launch.activity import Activity
+        from shiftline.launch.frozen import jobs_of
+        from shiftline.launch.in_process import Outcome, StopFlag, follow, run_jobs
+        from shiftline.launch.planning import key_now
+        from shiftline.launch.progress import RunProgress
+
+        study, stop = self.declaration(), StopFlag()
+        self.store.check_writable()
+        plan = self._plan(write=False)
+        jobs = jobs_of(
+            line, plan, lambda: plan_study(study, self.store, write=False, selections=False),
+            lambda job: key_now(job, study, self.store),
+        )  # fmt: skip
+        activity = Activity(self.store, RunProgress(self.name, quiet=True))
+        ranks = started_ranks() if _started_with_others() else None
+
+        def context(plan: Plan) -> Context:
+            import torch
+
+            torch.set_num_threads(self.threads)
+            return self._context(plan, stop, activity, ranks)
+
+        try:
+            with stop.listening():
+                if ranks is None:
+                    return run_jobs(jobs, lambda: context(plan), plan, self.store, stop=stop)
+                ranks.connect(_device(ranks.local_rank))
+                try:
+                    if not ranks.first:
+                        follow(lambda: self._plan(write=False), context, ranks)
+                        return Outcome(plan, followed=True)
+                    outcome = run_jobs(jobs, lambda: context(plan), plan, self.store, stop=stop)
+                    ranks.broadcast(None)
+                    return outcome
+                finally:
+                    ranks.leave()
+        finally:
+            activity.end()
+
     def status(self) -> list[JobStatus]:
-        """Return the state of every job. Never writes."""
+        """Return the state of every job: also of those in SLURM's queue. Never writes."""
         return status(self._plan(write=False), self.store)
 
     def explain(self, key: str) -> Explanation:

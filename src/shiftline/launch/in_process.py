@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from shiftline.errors import PlanError
 from shiftline.plan.jobs import Job, Plan, execution_groups
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
@@ -151,6 +152,29 @@ def run_plan(
         outcome.blocked = [
             job for job in outcome.plan.jobs.values() if job.key not in complete and job.key not in outcome.failed
         ]
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def run_jobs(
+    jobs: Sequence[Job], make_context: Callable[[], Context], plan: Plan, store: Store, *, stop: Callable[[], bool]
+) -> Outcome:
+    """Run some jobs of a plan whose parents are complete; those that another process holds are left to it.
+
+    Raises
+    ------
+    PlanError
+        Some parents are not complete.
+    """
+    started, outcome, attempts = time.monotonic(), Outcome(plan), Attempts(store)
+    todo = [job for job in jobs if not store.has(job.key)]
+    if lacking := [parent for job in todo for parent in job.parents if not store.has(parent)]:
+        why = (attempts.failure(lacking[0]) or {}).get("error", "it was not run")
+        label = plan.jobs[lacking[0]].label if lacking[0] in plan.jobs else lacking[0][:12]
+        raise PlanError(f"blocked: {todo[0].label} needs {label}, which is not complete ({why}).")
+    if todo:
+        _run_batch(todo, make_context(), attempts, outcome, stop, fail_fast=False)
+    outcome.interrupted = outcome.interrupted or stop()
     outcome.seconds = time.monotonic() - started
     return outcome
 

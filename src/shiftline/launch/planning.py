@@ -11,7 +11,7 @@ from shiftline.data.prepare import split_records
 from shiftline.data.sidecar import DataFolder
 from shiftline.declare.architectures import Leaf, LocalWeights
 from shiftline.declare.codec import decode, encode
-from shiftline.declare.distributions import Distribution
+from shiftline.declare.distributions import Distribution, Split
 from shiftline.declare.expressions import leaves_of
 from shiftline.declare.recipes import Stored
 from shiftline.declare.study import Study
@@ -20,9 +20,9 @@ from shiftline.errors import DataError, DeclarationError, StoreError
 from shiftline.identity import digest
 from shiftline.launch.extensions import check_extensions
 from shiftline.plan.checks import expressions, leaves, sources, stored
-from shiftline.plan.graph import build_plan
-from shiftline.plan.jobs import Plan
-from shiftline.plan.records import LeafRecord
+from shiftline.plan.graph import build_plan, final_key
+from shiftline.plan.jobs import Job, Plan
+from shiftline.plan.records import LeafRecord, SplitRecord
 from shiftline.store.artifacts import Store
 from shiftline.store.files import write_json
 from shiftline.store.names import WEIGHTS, checkpoint_file
@@ -33,11 +33,13 @@ def data_folder(store: Store) -> DataFolder:
     return DataFolder(store.root / "data")
 
 
-def plan_study(study: Study, store: Store, *, write: bool = True) -> Plan:
+def plan_study(study: Study, store: Store, *, write: bool = True, selections: bool = True) -> Plan:
     """Lay out the jobs of a study, with the selections that the store has made.
 
     Parameters
     ----------
+    selections : bool
+        Put in the winners that the store knows; without, every key below a selection is provisional.
     write : bool
         Write built-in data and resolve leaves where that has not been done. Without it a missing record is an error.
 
@@ -46,6 +48,21 @@ def plan_study(study: Study, store: Store, *, write: bool = True) -> Plan:
     StoreError
         `write` is False and something has not been recorded yet.
     """
+    splits, records = study_records(study, store, write=write)
+    winner_of = (lambda key: _winner(store, key)) if selections else (lambda key: None)
+    return build_plan(study, splits=splits, leaves=records, winner_of=winner_of)
+
+
+def key_now(job: Job, study: Study, store: Store) -> str | None:
+    """Return the key that a job with a provisional key has now: see `shiftline.plan.graph.final_key`."""
+    splits, records = study_records(study, store, write=False)
+    return final_key(job, study, splits=splits, leaves=records, winner_of=lambda key: _winner(store, key))
+
+
+def study_records(
+    study: Study, store: Store, *, write: bool
+) -> tuple[dict[Split, SplitRecord], dict[Leaf | Stored, LeafRecord]]:
+    """Return what planning reads of the data and the weights of a study."""
     folder = data_folder(store)
     needed = sources(study)
     if not write and not all(folder.has(split) for split in needed):
@@ -57,7 +74,7 @@ def plan_study(study: Study, store: Store, *, write: bool = True) -> Plan:
         raise DataError(f"{error.filename} is missing: write the data anew.") from error
     records: dict[Leaf | Stored, LeafRecord] = dict(leaf_records(study, store, leaves(study), write=write).items())
     records.update({model: stored_record(model, store) for model in stored(study)})
-    return build_plan(study, splits=splits, leaves=records, winner_of=lambda key: _winner(store, key))
+    return splits, records
 
 
 def _winner(store: Store, key: str) -> int | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shiftline.launch.activity import Doing, doing
+from shiftline.launch.slurm import queued
 from shiftline.plan.jobs import Job, Plan
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
 
-STATES = ("complete", "running", "failed", "blocked", "waiting", "missing")
-"""blocked: needs a failed job; waiting: its key is known only after a selection; missing: not made yet."""
+STATES = ("complete", "running", "queued", "failed", "blocked", "waiting", "missing")
+"""queued: in SLURM's queue; blocked: needs a failed job; waiting: its key comes with a selection; missing: not made yet."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class JobStatus:
 def status(plan: Plan, store: Store) -> list[JobStatus]:
     """Return the state of every job, in the order of the plan."""
     attempts = Attempts(store)
-    complete, failed = store.complete(), attempts.failed()
+    complete, failed, waiting = store.complete(), attempts.failed(), queued(store)
+    news = {key: entry for entry in doing(store) for key in entry.keys}
     states: dict[str, str] = {}
     rows = []
     for job in plan.jobs.values():
@@ -36,7 +40,13 @@ def status(plan: Plan, store: Store) -> list[JobStatus]:
         if job.key in complete:
             state = "complete"
         elif holder := attempts.holder(job.key):
-            state, detail = "running", f"on {holder['host']}, process {holder['pid']}"
+            since = time.strftime("%H:%M:%S", time.localtime(holder["started"]))
+            state, detail = (
+                "running",
+                f"on {holder['host']}, process {holder['pid']}, since {since}{_progress(news.get(job.key))}",
+            )
+        elif job.key in waiting:
+            state, detail = "queued", f"{waiting[job.key].job} {waiting[job.key].state.lower()}"
         elif job.key in failed:
             state, detail = "failed", (attempts.failure(job.key) or {}).get("error", "")
         elif any(states.get(parent) in ("failed", "blocked") for parent in job.parents):
@@ -46,6 +56,14 @@ def status(plan: Plan, store: Store) -> list[JobStatus]:
         states[job.key] = state
         rows.append(JobStatus(job, state, detail))
     return rows
+
+
+def _progress(entry: Doing | None) -> str:
+    return (
+        f", {entry.done} of {entry.total} ({entry.per_second:.0f} per second)"
+        if entry is not None and entry.total
+        else ""
+    )
 
 
 def counts(rows: list[JobStatus]) -> dict[str, dict[str, int]]:

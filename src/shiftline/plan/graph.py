@@ -44,6 +44,33 @@ def build_plan(
     return _Builder(study, splits, leaves, winner_of).build()
 
 
+def final_key(
+    job: Job,
+    study: Study,
+    *,
+    splits: Mapping[Split, SplitRecord],
+    leaves: Mapping[Leaf | Stored, LeafRecord],
+    winner_of: WinnerOf,
+) -> str | None:
+    """Return the key that a job has once selections are known, for one whose key was provisional.
+
+    None where nothing is left to do: the winner is a model that other jobs make.
+    """
+    builder = _Builder(study, splits, leaves, winner_of)
+    model = job.model
+    assert model is not None
+    if isinstance(model, Best) and job.kind == "select":
+        below = map_children(model, builder.resolve)
+        assert isinstance(below, Best)
+        return builder.select(below)
+    resolved = builder.resolve(model)
+    if job.kind in ("predict", "ensemble", "score"):
+        assert job.distribution is not None
+        prediction = builder.predict(resolved, job.distribution)
+        return builder.score(prediction, job.document["metric"], job.projection) if job.kind == "score" else prediction
+    return builder.artifact(resolved) if resolved.makes is not None else None
+
+
 class _Builder:
     """Collects jobs while it walks the expressions. Every method may be called twice with equal arguments."""
 

@@ -145,6 +145,18 @@ class Plan:
             waves[level[job.key]].append(job)
         return waves
 
+    def needed_by(self, groups: Iterable[str]) -> set[str]:
+        """Return the keys of what the models of some groups need: their scores, and all that those are made from."""
+        wanted = set(groups)
+        pending = [score.key for model in self.models if model.named.group in wanted for score in model.scores]
+        found: set[str] = set()
+        while pending:
+            key = pending.pop()
+            if key in self.jobs and key not in found:
+                found.add(key)
+                pending += self.jobs[key].parents
+        return found
+
     def find(self, prefix: str) -> Job:
         """Return the job whose key starts with `prefix`.
 

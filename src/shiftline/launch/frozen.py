@@ -1,0 +1,188 @@
+"""A frozen submission: the pending jobs of a study, one execution group a line, by wave.
+
+<folder>/submission.json    the study, its parameters, the store, the waves
+<folder>/groups.jsonl       one execution group per line: its keys, kind and label
+
+A worker reads one line, plans the study again, and refuses a line whose keys the study does not give any more. Below a selection
+keys are provisional when a submission is frozen; the worker puts the winner in.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shiftline.errors import PlanError
+from shiftline.plan.jobs import Job, Plan, execution_groups
+from shiftline.store.files import read_json, write_json, write_whole
+
+SCHEMA = 1
+LARGEST = {"predict": 32, "score": 256, "ensemble": 256, "select": 256}
+"""Jobs in one line at most: predictions that share a decode, and what takes less time than starting a process. Others stand alone."""
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Some neighbouring lines of a submission that can run at once: `first` to ``first + count - 1``."""
+
+    number: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What was frozen.
+
+    Attributes
+    ----------
+    folder : Path
+    study : str
+        As it was named: built-in, ``module:Class`` or the absolute path of a file.
+    parameters : tuple of str
+        ``name=value``.
+    store : Path
+    waves : tuple of Wave
+    """
+
+    folder: Path
+    study: str
+    parameters: tuple[str, ...]
+    store: Path
+    waves: tuple[Wave, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of lines."""
+        return sum(wave.count for wave in self.waves)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One execution group."""
+
+    wave: int
+    keys: tuple[str, ...]
+    kind: str
+    label: str
+
+
+def freeze(
+    plan: Plan,
+    folder: Path,
+    *,
+    study: str,
+    parameters: Sequence[str],
+    store: Path,
+    pending: Callable[[Job], bool],
+) -> Submission:
+    """Write the pending jobs of a plan.
+
+    Parameters
+    ----------
+    pending : callable
+        Whether a job has to be run: it is not complete, not queued, and belongs to the groups that were asked for.
+    """
+    lines: list[Line] = []
+    waves: list[Wave] = []
+    for number, wave in enumerate(plan.waves(), start=1):
+        groups = _lines(job for job in wave if pending(job))
+        if groups:
+            waves.append(Wave(number, len(lines), len(groups)))
+            lines += [Line(number, tuple(j.key for j in group), group[0].kind, _label(group)) for group in groups]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "groups.jsonl", "".join(json.dumps(vars(line)) + "\n" for line in lines).encode())
+    write_json(
+        folder / "submission.json",
+        {
+            "schema": SCHEMA, "study": study, "parameters": list(parameters), "store": str(store), "name": plan.study.name,
+            "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "waves": [vars(wave) for wave in waves],
+        },
+    )  # fmt: skip
+    return Submission(folder, study, tuple(parameters), store, tuple(waves))
+
+
+def _lines(jobs: Iterable[Job]) -> list[list[Job]]:
+    """Put the jobs of a wave into lines: what shares a decode, and small ones of a kind, together."""
+    together: dict[Any, list[Job]] = {}
+    for group in execution_groups(jobs):
+        kind = group[0].kind
+        together.setdefault(kind if kind in LARGEST and kind != "predict" else (kind, group[0].key), []).extend(group)
+    return [
+        group[start : start + most]
+        for group in together.values()
+        for most in [LARGEST.get(group[0].kind, 1)]
+        for start in range(0, len(group), most)
+    ]
+
+
+def _label(group: list[Job]) -> str:
+    if len(group) == 1:
+        return group[0].label
+    return f"{len(group)} models on {group[0].distribution}" if group[0].kind == "predict" else f"{len(group)} jobs"
+
+
+def read_submission(folder: Path) -> Submission:
+    """Read what was frozen.
+
+    Raises
+    ------
+    PlanError
+        There is nothing in the folder.
+    """
+    path = folder / "submission.json"
+    if not path.is_file():
+        raise PlanError(
+            f"{folder} holds no frozen submission: expected {path}. Where this is a node of a cluster, the folder has to lie on a "
+            "file system that the node sees."
+        )
+    document: Mapping[str, Any] = read_json(path, what=f"the submission {folder.name}")
+    waves = tuple(Wave(**wave) for wave in document["waves"])
+    return Submission(folder, document["study"], tuple(document["parameters"]), Path(document["store"]), waves)
+
+
+def read_lines(folder: Path) -> list[Line]:
+    """Read every execution group of a submission."""
+    rows = (json.loads(line) for line in (folder / "groups.jsonl").read_text(encoding="utf-8").splitlines())
+    return [Line(row["wave"], tuple(row["keys"]), row["kind"], row["label"]) for row in rows]
+
+
+def jobs_of(line: Line, plan: Plan, provisional: Callable[[], Plan], final: Callable[[Job], str | None]) -> list[Job]:
+    """Return the jobs of a line, as the study plans them now.
+
+    Parameters
+    ----------
+    plan : Plan
+        As the store has it now.
+    provisional : callable
+        Returns the plan without any selection: where a submission's provisional keys come from.
+    final : callable
+        From a job of that plan to the key that it has now, or None where nothing is left to do.
+
+    Raises
+    ------
+    PlanError
+        The study does not give these keys any more.
+    """
+    if all(key in plan.jobs for key in line.keys):
+        return [plan.jobs[key] for key in line.keys]
+    before = provisional()
+    found: dict[str, Job] = {}
+    for key in line.keys:
+        if key in plan.jobs:
+            found[key] = plan.jobs[key]
+        elif key in before.jobs:
+            now = final(before.jobs[key])
+            if now is not None and now in plan.jobs:
+                found[now] = plan.jobs[now]
+        else:
+            near = sorted({job.label for job in plan.jobs.values() if job.kind == line.kind})
+            raise PlanError(
+                f"the study has changed since it was frozen: it has no {line.kind} {key[:12]} ({line.label}) any more. It has "
+                f"now: {', '.join(near[:4])}{' ...' if len(near) > 4 else ''}. Undo the change, or cancel and launch again."
+            )
+    return list(found.values())
