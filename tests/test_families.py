@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ from torch.utils.data import random_split
 import miniatures
 from shiftline import Split
 from shiftline.data import beton
+from shiftline.data.families.array_tasks import FASHION
 from shiftline.data.families.catalogue import FAMILIES, data_roots, family_named, folder_of
 from shiftline.data.families.folders import domain_folders, image_folder, torch_dataset
-from shiftline.data.families.held_out import held_out_at_random, held_out_by_class
-from shiftline.data.families.imagenet import readable, sub_synsets, synsets
+from shiftline.data.families.held_out import held_out_at_random, held_out_by_class, listing_digest
+from shiftline.data.families.imagenet import names_by_synset, readable, sub_synsets, synsets
+from shiftline.data.families.names import class_names
 from shiftline.data.families.tasks import kitti_label, kitti_split
 from shiftline.data.families.wilds_sets import METRICS, _group_means, official_results, open_wilds
 from shiftline.data.prepare import join_splits, write_dataset, write_listing
@@ -50,7 +53,7 @@ def tree(tmp_path_factory):
 
 def listing(tree, name, split):
     family = FAMILIES[name]
-    return family.list_split(folder_of(family, [split], tree(name)), split)
+    return family.listing(folder_of(family, [split], tree(name)), split)
 
 
 def decoded(source):
@@ -102,6 +105,52 @@ def test_splits_of_one_source_share_no_image(name, tree):
         assert set(whole.description.parts) == {"train", held_out}
 
 
+def place(path):
+    """The number in a file's name, or in the brackets behind an array's."""
+    return int(re.findall(r"\d+", path)[-1])
+
+
+CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+STL = ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"]
+CARS = ("AM General Hummer SUV 2000", "Acura RL Sedan 2012", "Ford GT Coupe 2006")
+CLASSES = {
+    # What the miniatures were built with, said a second time: the class of an example by its path.
+    ("cars", "train-whole"): lambda p: CARS[(place(p) - 1) % 3],
+    ("cars", "test"): lambda p: CARS[(place(p) - 1) % 3],
+    ("dtd", "val"): lambda p: p.split("/")[1].replace("_", " "),
+    ("resisc45", "test"): lambda p: p.split("/")[1].replace("_", " "),
+    ("sun397", "train-whole"): lambda p: ("abbey", "church indoor", "church outdoor")[place(p) % 3],
+    ("food101", "test"): lambda p: p.split("/")[1].replace("_", " "),
+    ("gtsrb", "test"): lambda p: class_names("gtsrb")[7 * place(p) % 43],
+    ("gtsrb", "train-whole"): lambda p: class_names("gtsrb")[int(p.split("/")[-2])],
+    ("kitti", "train"): lambda p: class_names("kitti")[place(p) % 4],
+    ("eurosat", "test"): lambda p: class_names("eurosat")[p.split("/")[1]],
+    ("mnist", "test"): lambda p: str(place(p) % 10),
+    ("fashion-mnist", "train-whole"): lambda p: FASHION[place(p) % 10],
+    ("svhn", "test"): lambda p: str((place(p) + 1) % 10),
+    ("stl10", "test"): lambda p: STL[place(p) % 10],
+    ("cifar10", "test"): lambda p: CIFAR[place(p) % 10],
+    ("cifar10", "train-whole"): lambda p: CIFAR[(place(p) + int(p.split("[")[0][-1])) % 10],
+    ("cifar100", "train-whole"): lambda p: f"class {place(p) % 100}",
+    ("cifar10.1", "v4"): lambda p: CIFAR[place(p) % 10],
+    ("cifar10.2", "train"): lambda p: CIFAR[place(p) % 10],
+    ("cifar10-c", "shot_noise-2"): lambda p: CIFAR[place(p) % 10],
+    ("typographic", "test"): lambda p: re.match(r"label=(.*)_text", p)[1],
+    ("wilds-waterbirds", "test"): lambda p: ("landbird", "waterbird")[place(p) % 2],
+    ("wilds-iwildcam", "val"): lambda p: class_names("wilds-iwildcam")[place(p) % 182],
+    ("imagenet-vid-robust", "pm-10"): lambda p: ("dog", "bus")[int(p.split("/")[1][1:])],
+    ("imagenet-a", "test"): lambda p: names_by_synset()[p.split("/")[-2]],
+}
+
+
+@pytest.mark.parametrize(("name", "split"), CLASSES)
+def test_every_example_has_its_own_class(name, split, tree):
+    found = listing(tree, name, split)
+    said = CLASSES[name, split]
+    assert [found.classes[e.label] for e in found.examples] == [said(e.path) for e in found.examples]
+    assert len({found.classes[e.label] for e in found.examples}) > 1
+
+
 def test_imagenet_and_its_shifts_have_the_right_classes(tree):
     val = listing(tree, "imagenet", "val")
     assert [Path(e.path).parent.name for e in val.examples] == list(synsets())
@@ -142,9 +191,10 @@ def test_frames_are_grouped_by_their_anchor(tree):
 
 def test_frames_that_reviewers_refused_are_left_out(tree):
     found = listing(tree, "ytbb-robust", "pm-10").examples
-    # bb is a knife, which no class of ImageNet covers; cc and dd are bad anchors; aa's 32 is dissimilar.
-    assert [e.path for e in found] == [f"aa_100/frame-{n}.jpg" for n in (30, 29, 31)]
-    assert {e.metadata["accepted"] for e in found} == {"1 3"}
+    # cc and dd are bad anchors; aa's 32 and bb's neighbour are dissimilar. bb is a knife, which no class of ImageNet covers.
+    assert [e.path for e in found] == [*(f"aa_100/frame-{n}.jpg" for n in (30, 29, 31)), "bb_200/frame-30.jpg"]
+    assert [e.metadata["accepted"] for e in found] == ["1 3"] * 3 + ["2"]
+    assert all(group[0] != "ytbb:knife" for group in listing(tree, "ytbb-robust", "pm-10").description.space.members)
 
 
 def test_labels_and_pixels_of_arrays_are_those_of_their_files(tree):
@@ -199,15 +249,17 @@ def test_validation_splits_are_those_of_the_patching_paper():
     assert train.indices[0] == 36044
 
 
-def test_the_held_out_part_is_a_share_of_every_class():
+def test_the_held_out_part_is_a_share_of_every_class_and_drawn_by_file():
     labels = np.repeat(np.arange(5), [100, 200, 50, 10, 1000])
-    chosen = held_out_by_class([Example(np.zeros(1), int(label)) for label in labels], share=0.02)
+    examples = [Example(np.zeros(1), int(label), path=f"{label}/{row}.jpg") for row, label in enumerate(labels)]
+    chosen = held_out_by_class(examples, share=0.02)
     assert np.bincount(labels[chosen]).tolist() == [2, 4, 1, 1, 20]
-    again = held_out_by_class([Example(np.zeros(1), int(label)) for label in labels], share=0.02)
-    np.testing.assert_array_equal(chosen, again)
-    assert not np.array_equal(
-        chosen, held_out_by_class([Example(np.zeros(1), int(n)) for n in labels], share=0.02, seed=1)
-    )
+    assert not np.array_equal(chosen, held_out_by_class(examples, share=0.02, seed=1))
+    # One file less moves no other across.
+    kept = {e.path for e, out in zip(examples[1:], held_out_by_class(examples[1:], share=0.02), strict=True) if out}
+    before = {e.path for e, out in zip(examples, chosen, strict=True) if out}
+    assert len(kept ^ before) <= 2
+    assert listing_digest(examples) != listing_digest(examples[1:])
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -294,7 +346,7 @@ def empty_class(root, name):
         (miniatures.dtd, "dtd", "dtd", remove("images/dots_a/dots_a_0002.jpg"), "1 of 3 images are missing below .*dots_a_0002.jpg"),
         (miniatures.cifar10, "cifar10", "cifar-10-batches-py", remove("data_batch_3"), "lacks data_batch_3 .it has batches.meta"),
         (miniatures.imagenet_vid_robust, "imagenet-vid-robust", "imagenet-vid-robust", remove("val/v1/000003.JPEG"), "1 of 5 frames are"),
-        (miniatures.resisc45, "resisc45", "resisc45", remove("NWPU-RESISC45/sea_ice"), "lacks the folder sea_ice"),
+        (miniatures.resisc45, "resisc45", "resisc45", remove("NWPU-RESISC45/sea_ice"), "1 of 3 images are missing below .*sea_ice"),
     ],
 )  # fmt: skip
 def test_a_folder_that_is_not_as_published_is_one_clear_error(tmp_path, build, family, folder, change, message):
@@ -302,12 +354,12 @@ def test_a_folder_that_is_not_as_published_is_one_clear_error(tmp_path, build, f
     change(tmp_path, folder)
     known = FAMILIES[family]
     with pytest.raises(DataError, match=message):
-        known.list_split(tmp_path / folder, known.splits[-1])
+        known.listing(tmp_path / folder, known.splits[-1])
 
 
 def test_an_empty_folder_says_where_the_data_are(tmp_path):
     with pytest.raises(DataError, match="is empty. Get the data from https://objectnet.dev"):
-        FAMILIES["objectnet"].list_split(tmp_path, "test")
+        FAMILIES["objectnet"].listing(tmp_path, "test")
 
 
 @pytest.mark.parametrize(
@@ -321,7 +373,7 @@ def test_an_empty_folder_says_where_the_data_are(tmp_path):
 )
 def test_a_split_that_does_not_exist_lists_those_that_do(tmp_path, family, split, message):
     with pytest.raises(DataError, match=message):
-        FAMILIES[family].list_split(tmp_path, split)
+        FAMILIES[family].listing(tmp_path, split)
 
 
 class Evil:
@@ -333,10 +385,10 @@ def test_a_pickle_runs_no_code(tmp_path):
     base = miniatures.cifar10(tmp_path)
     (base / "test_batch").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(DataError, match="holds a posix.system, which is no array"):
-        FAMILIES["cifar10"].list_split(base, "test")
+        FAMILIES["cifar10"].listing(base, "test")
     (base / "test_batch").write_bytes(b"not a pickle")
     with pytest.raises(DataError, match="test_batch is damaged or not the published file"):
-        FAMILIES["cifar10"].list_split(base, "test")
+        FAMILIES["cifar10"].listing(base, "test")
 
 
 def test_damaged_arrays_are_one_clear_error(tmp_path):
@@ -344,19 +396,19 @@ def test_damaged_arrays_are_one_clear_error(tmp_path):
     path = base / "raw/t10k-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(DataError, match="no complete idx file of 3 dimensions"):
-        FAMILIES["mnist"].list_split(base, "test")
+        FAMILIES["mnist"].listing(base, "test")
     base = miniatures.stl10(tmp_path)
     (base / "test_X.bin").write_bytes(b"123")
     with pytest.raises(DataError, match="has 3 bytes: expected a multiple of 27648"):
-        FAMILIES["stl10"].list_split(base, "test")
+        FAMILIES["stl10"].listing(base, "test")
     base = miniatures.svhn(tmp_path)
     (base / "test_32x32.mat").write_bytes(b"123")
     with pytest.raises(DataError, match="is damaged or no MATLAB file"):
-        FAMILIES["svhn"].list_split(base, "test")
+        FAMILIES["svhn"].listing(base, "test")
     base = miniatures.cifar10_c(tmp_path)
     np.save(base / "gaussian_noise.npy", np.zeros((12, 32, 32, 3), np.uint8))
     with pytest.raises(DataError, match="expected five severities of as many"):
-        FAMILIES["cifar10-c"].list_split(base, "gaussian_noise-1")
+        FAMILIES["cifar10-c"].listing(base, "gaussian_noise-1")
 
 
 def test_a_name_that_is_nearly_right_is_helped():
@@ -452,7 +504,7 @@ def test_any_torch_dataset_can_be_written(tmp_path):
     ):
         with pytest.raises(DataError, match=message):
             torch_dataset(bad)
-    with pytest.raises(DataError, match="a label is no whole number"):
+    with pytest.raises(DataError, match="the label 'cat' is no whole number"):
         torch_dataset([(miniatures.pixels(0), "cat")], classes=["cat"])
     with pytest.raises(DataError, match="5 items, 5 labels and 2 groups"):
         torch_dataset(Pairs(), groups=["x", "y"])
@@ -472,10 +524,17 @@ def test_several_splits_are_joined_without_touching_their_bytes(tmp_path, tree):
     assert index.labels[200:].tolist() == [e.label for e in some.examples[:10]]
     assert PlainReader(index).stored(17) == PlainReader(originals).stored(17)
     assert groups_of(folder, Split("joined", "both"))[[0, 209]].tolist() == ["imagenet-r/test", "own/test"]
+    write_listing(folder, Split("imagenet-a", "test"), listing(tree, "imagenet-a", "test"), encoding=Encoding())
     with pytest.raises(
-        DataError, match="own/test has the class .* which imagenet-a/test lacks|is not in the data folder"
+        DataError, match="own/test has the class .* which is none of the first split's and covers none of them"
     ):
         join_splits(folder, Split("joined", "x"), [Split("imagenet-a", "test"), second])
+    # ObjectNet's classes cover ImageNet's: they get the label of the first that they cover.
+    write_listing(folder, Split("objectnet", "test"), listing(tree, "objectnet", "test"), encoding=Encoding())
+    write_listing(folder, Split("imagenet", "val"), listing(tree, "imagenet", "val"), encoding=Encoding())
+    both = join_splits(folder, Split("joined", "shifts"), [Split("imagenet", "val"), Split("objectnet", "test")])
+    assert beton.read_index(both.beton).labels[1000:].tolist() == [409, 409, 954, 954, 703, 703]
+    assert both.record.parts == ("imagenet/val", "objectnet/test")
 
 
 def test_strange_images_are_kept_upright_and_in_colour_and_damaged_ones_can_be_skipped(tmp_path):

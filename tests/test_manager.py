@@ -273,6 +273,7 @@ def test_data_that_is_written_anew_during_a_run_is_noticed(new_store, tmp_path):
     context = study._context(plan, lambda: False, NoProgress(), None)
     shutil.copy(new_store / "data/digits/val.beton", new_store / "data/digits/train.beton")
     shutil.copy(new_store / "data/digits/val.json", new_store / "data/digits/train.json")
+    shutil.copy(new_store / "data/digits/val.parquet", new_store / "data/digits/train.parquet")
     (job,) = [j for j in plan.jobs.values() if j.kind == "train"]
     with pytest.raises(DataError, match="was written anew since the study was planned"):
         run_group([job], context)

@@ -59,8 +59,11 @@ def data_list(store: StoreFolder = DEFAULT_STORE, root: Root = None) -> None:
     table = Table("data set", "splits", "classes", "groups", "found in", "written")
     for family in FAMILIES.values():
         found = roots.find(family)
+        absent = [split for split in family.usual_splits if found is not None and not family.has(found, split)]
+        lacking = f" (without {', '.join(absent)})" if absent else ""
+        where = "-" if found is None else f"{found}{lacking}"
         table.add_row(
-            family.name, ", ".join(family.splits), family.classes, family.groups, str(found) if found else "-",
+            family.name, ", ".join(family.splits), family.classes, family.groups, where,
             ", ".join(written.pop(family.name, [])),
         )  # fmt: skip
     for name in sorted({split.dataset for split in BUILT_IN}):
@@ -176,7 +179,7 @@ def _found(family: Family, split: list[str] | None, root: Path | None) -> dict[s
     there = [one for one in wanted if family.has(place, one)]
     # Where nothing seems to be there, listing the first one says what is missing.
     chosen = split or there or wanted[:1]
-    return {one: family.list_split(place, one) for one in chosen}
+    return {one: family.listing(place, one) for one in chosen}
 
 
 def _own_images(
@@ -227,13 +230,16 @@ def data_join(
 @data.command("verify")
 def data_verify(store: StoreFolder = DEFAULT_STORE) -> None:
     """Hash every written split anew and compare with what was recorded."""
+    from shiftline.data.prepare import BUILT_IN
     from shiftline.data.sidecar import DataFolder
 
     folder = DataFolder(store / "data")
     spoilt = folder.damaged()
     for split, problem in spoilt.items():
-        print(
-            f"damaged: {split}: {problem}. Write it anew: shiftline data write {split.dataset} --split {split.split} --again"
+        anew = f"shiftline data write {split.dataset} --split {split.split} --again"
+        advice = (
+            f"Delete {folder.sidecar(split)}: the next run writes it" if split in BUILT_IN else f"Write it anew: {anew}"
         )
+        print(f"damaged: {split}: {problem}. {advice}.")
     print(f"{len(folder.written())} splits checked, {len(spoilt)} damaged.")
     raise typer.Exit(1 if spoilt else 0)

@@ -66,8 +66,13 @@ def data_attack(
     view = open_view(split, folder)
     with progress_bars(quiet=quiet) as bars:
         task = bars.add_task(str(split), total=len(view))
-        written = write_attacks(view, out, seed=seed, height=height, advance=lambda: bars.advance(task))
-    print(f"{out}: {written:,} images. Write them as data: shiftline data write typographic --root {out}")
+        written = write_attacks(
+            view, folder.open(split).record.ids, out, seed=seed, height=height, advance=lambda: bars.advance(task)
+        )
+    name = f"{split.dataset}-{split.split}"
+    print(
+        f"{out}: {written:,} images. Write them as data: shiftline data write typographic --split {name} --root {out}"
+    )
 
 
 @data.command("parity")
@@ -90,7 +95,7 @@ def data_parity(
 
     split = split_named(name)
     family = family_named(split.dataset)
-    listing = family.list_split(folder_of(family, [split.split], root), split.split)
+    listing = family.listing(folder_of(family, [split.split], root), split.split)
     report = compare(parse_model(model), listing, split, DataFolder(store / "data"), count=count)
     print(f"{split}, {report.images} images, {model}")
     print(f"pixels (0 to 255): mean difference {report.pixel_mean:.3f}, largest {report.pixel_largest}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from shiftline.declare.distributions import Distribution, Reference
 from shiftline.declare.expressions import Model
+from shiftline.declare.metrics import PROPORTIONS
 from shiftline.declare.study import Study, declare_study
 from shiftline.errors import AnalysisError, DeclarationError
 from shiftline.identity import digest
@@ -66,7 +68,8 @@ class ExperimentManager:
     threads : int
         CPU threads of a job. Results are the same bits for one number of threads on one type of CPU.
     reader : str
-        Who reads training images: "auto" (FFCV where it can be imported), "ffcv" or "plain" (Pillow).
+        Who reads training images: "auto" (FFCV where it can be imported), "ffcv" or "plain" (Pillow). They differ by some grey
+        levels on JPEG images: what is trained with a reader that was named has keys of its own.
     compiled : bool
         Compile networks with torch.compile before they are trained: worth it for long trainings on a GPU.
     tensorboard : bool
@@ -112,7 +115,8 @@ class ExperimentManager:
         """
         if self.reference is None:
             declare_study(self.name, None, {}, {}, None)
-        return declare_study(self.name, self.reference, self.shifts, self.models(), self.baseline, self.metrics)
+        study = declare_study(self.name, self.reference, self.shifts, self.models(), self.baseline, self.metrics)
+        return dataclasses.replace(study, reader=self.reader)
 
     def plan(self) -> Plan:
         """Lay out the jobs. Built-in data are written and names are resolved first, where that has not been done."""
@@ -459,6 +463,10 @@ class ExperimentManager:
         """Return the numbers that stand for their distributions on an axis, of which at least one must have been made."""
         table = self.results()
         table = table[table["primary"]].reset_index(drop=True)
+        # Of what is no proportion, the images' share of the uncertainty is read from the bootstrap interval.
+        counted = table["metric"].isin(PROPORTIONS)
+        table["se"] = ((table["high"] - table["low"]) / (2 * 1.96)).mask(counted)
+        table["n"] = table["n"].mask(~counted)
         if table["value"].isna().all():
             raise AnalysisError(f"{self.name!r} has no results in {self.store.root} yet: run the study first.")
         return table

@@ -33,7 +33,8 @@ def effective_robustness(
     """Accuracy under shift minus what the baseline fit predicts at the model's reference accuracy.
 
     ``ER(f) = acc_shift(f) - beta(acc_ref(f))``. The interval adds, on the transformed scale, the variance of the line at
-    the model and the binomial variances of the model's two accuracies (delta method; left out where `n` is unknown); its
+    the model and the variances of the model's two values (delta method: binomial by `n`, or by the column `se` for what is no proportion; left out where
+    both are unknown); its
     half-width is ``t_{n-2}`` times the root of the sum, and its ends are mapped back through g^-1. Images that two models
     share are not taken into account: compare models with a paired test instead.
 
@@ -81,8 +82,8 @@ def _rows(joined: pd.DataFrame, fit: BaselineFit, extremes: str, level: float) -
     middle = fit.line(x)
     variance = (
         fit.line_variance(x)
-        + fit.slope**2 * _binomial_variance(x, joined["n_reference"].to_numpy(float), g)
-        + _binomial_variance(y, joined["n_shifted"].to_numpy(float), g)
+        + fit.slope**2 * _image_variance(x, joined["n_reference"], joined["se_reference"], g)
+        + _image_variance(y, joined["n_shifted"], joined["se_shifted"], g)
     )
     half = stats.t.ppf((1 + level) / 2, fit.n - 2) * np.sqrt(variance)
     shifted = joined["shifted"].to_numpy(float)
@@ -106,11 +107,12 @@ def _rows(joined: pd.DataFrame, fit: BaselineFit, extremes: str, level: float) -
     )
 
 
-def _binomial_variance(p: Floats, n: Floats, g: Scale) -> Floats:
-    """Variance of g(accuracy) from the finite number of images; 0 where the number is unknown."""
+def _image_variance(p: Floats, n: pd.Series, se: pd.Series, g: Scale) -> Floats:
+    """Variance of g(value) from the finite number of images: binomial, or by its standard error; 0 where both are unknown."""
+    counts, errors = n.to_numpy(float), se.to_numpy(float)
     with np.errstate(invalid="ignore"):
-        variance = p * (1 - p) / n * g.slope(p) ** 2
-    return np.where(np.isfinite(n), variance, 0.0)
+        variance = np.where(np.isfinite(errors), errors**2, p * (1 - p) / counts) * g.slope(p) ** 2
+    return np.where(np.isfinite(counts) | np.isfinite(errors), variance, 0.0)
 
 
 def _averages(rows: pd.DataFrame) -> pd.DataFrame:

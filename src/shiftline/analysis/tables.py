@@ -16,7 +16,7 @@ NOT_SHIFTS = (REFERENCE, VALIDATION)
 
 
 def check_table(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Return the table with the columns `n`, NaN where it has none, and `label_space`, empty where it has none.
+    """Return the table with the columns `n` and `se`, NaN where it has none, and `label_space`, empty where it has none.
 
     Raises
     ------
@@ -26,9 +26,12 @@ def check_table(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     for column in ("model", "distribution", "value", *columns):
         if column not in table.columns:
             raise AnalysisError(f"the table has no column {column!r}: it has {', '.join(map(str, table.columns))}.")
+    table = table if "se" in table.columns else table.assign(se=np.nan)
     table = table if "label_space" in table.columns else table.assign(label_space="")
     if "metric" in table.columns:
-        for distribution, metrics in table.groupby("distribution", sort=False)["metric"].unique().items():
+        for (distribution, _), metrics in (
+            table.groupby(["distribution", "label_space"], sort=False)["metric"].unique().items()
+        ):
             if len(metrics) > 1:
                 raise AnalysisError(
                     f"{distribution!r} has values of the metrics {', '.join(sorted(metrics))}: keep one."
@@ -76,8 +79,8 @@ def panel(table: pd.DataFrame, shift: str, *, reference: str = REFERENCE) -> pd.
     Returns
     -------
     DataFrame
-        Indexed by model, in the table's order: reference, shifted (fractions, NaN where missing), n_reference,
-        n_shifted, key (of the shifted value), and the table's other per-model columns.
+        Indexed by model, in the table's order: reference, shifted (fractions, NaN where missing), n_reference, n_shifted,
+        se_reference, se_shifted (standard errors of what is no proportion), key (of the shifted value), and the table's other per-model columns.
     """
     per_model = [c for c in ("group", "recipe", "seed", "epoch", "alpha") if c in table.columns]
     y = table[table["distribution"] == shift].set_index("model")
@@ -103,6 +106,8 @@ def panel(table: pd.DataFrame, shift: str, *, reference: str = REFERENCE) -> pd.
             "shifted": y["value"].reindex(order),
             "n_reference": x["n"].reindex(order),
             "n_shifted": y["n"].reindex(order),
+            "se_reference": x["se"].reindex(order),
+            "se_shifted": y["se"].reindex(order),
         }
     )
     if "key" in table.columns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,8 @@ def write_dataset(
     DataError
         The dataset is none, or an image cannot be read; nothing is written then.
     """
+    if not isinstance(split, Split):
+        raise DataError(f'the split is {split!r}: expected a name, Split("my-set", "test").')
     listing = torch_dataset(dataset, classes=classes, groups=groups)
     write_listing(DataFolder(Path(store) / "data"), split, listing, encoding=encoding, workers=workers)
     return split
@@ -135,22 +138,40 @@ def join_splits(folder: DataFolder, into: Split, sources: Sequence[Split], *, wo
     """
     opened = [folder.open(source) for source in sources]
     first = opened[0].record
-    place = {class_id: label for label, class_id in enumerate(first.ids)}
     examples: list[Example] = []
     for number, sidecar in enumerate(opened):
-        if foreign := [class_id for class_id in sidecar.record.ids if class_id not in place]:
-            raise DataError(
-                f"{sidecar.split} has the class {foreign[0]!r}, which {opened[0].split} lacks: name the one with the most first."
-            )
+        labels = _labels_in(first, sidecar)
         index = beton.read_index(sidecar.beton)
         reader = PlainReader(index)
-        labels = [place[class_id] for class_id in sidecar.record.ids]
         examples += [
             Example(
-                reader.stored(row), labels[index.labels[row]], group=str(sidecar.split), path=f"{sidecar.split}[{row}]",
+                partial(reader.stored, row), labels[index.labels[row]], group=str(sidecar.split), path=f"{sidecar.split}[{row}]",
                 metadata={"source": number, "source_id": row},
             )
             for row in range(len(index))
         ]  # fmt: skip
-    description = Description(first.class_ids, parts=tuple(str(source) for source in sources))
+    parts = tuple(dict.fromkeys(part for sidecar in opened for part in sidecar.record.parts))
+    description = Description(first.class_ids, parts=parts)
     return write_split(folder, into, examples, classes=first.classes, description=description, workers=workers)
+
+
+def _labels_in(first: SplitRecord, other: Sidecar) -> list[int]:
+    """Return the label among the first split's classes of each class of another one: the first that it covers.
+
+    Raises
+    ------
+    DataError
+        A class is none of them and covers none of them.
+    """
+    place = {class_id: label for label, class_id in enumerate(first.ids)}
+    covers = {} if other.record.space is None else {group[0]: group for group in other.record.space.members}
+    labels = []
+    for class_id in other.record.ids:
+        found = [place[member] for member in (class_id, *covers.get(class_id, ())) if member in place]
+        if not found:
+            raise DataError(
+                f"{other.split} has the class {class_id!r}, which is none of the first split's and covers none of them: "
+                "name the split with the most classes first."
+            )
+        labels.append(found[0])
+    return labels

@@ -18,7 +18,7 @@ from shiftline.errors import DataError, StoreError
 from shiftline.plan.records import SplitRecord
 from shiftline.store.files import read_json, sha256_of
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,19 @@ class DataFolder:
                 f"{sha256_of(beton)[:12]}... ({beton}). Results computed from the former do not describe this file. "
                 f"Restore it, or delete {beton.name} and {path.name} and write the split anew."
             )
+        metadata, recorded = self.metadata(split), document["metadata_file"]
+        if not metadata.is_file() or metadata.stat().st_size != recorded["size"]:
+            raise DataError(
+                f"{split}: {metadata} {'has another size than was recorded' if metadata.is_file() else 'is missing'}: it has "
+                "the groups of the examples. Restore it, or write the split anew."
+            )
         space = document["space"]
         record = SplitRecord(
             document["fingerprint"], document["count"], tuple(document["classes"]), tuple(document["class_counts"]),
             class_ids=tuple(document["class_ids"]),
             space=None if space is None else LabelSpace(space["name"], tuple(map(tuple, space["members"]))),
             metrics=tuple(document["metrics"]), metadata=document["metadata"], grouped=document["grouped"],
-             parts=tuple(document["parts"]),
+             parts=tuple(document["parts"]), listing=document["listing"],
         )  # fmt: skip
         return Sidecar(split, beton, record, document["recipe"], file, document["official"], document["skipped"])
 
@@ -110,9 +116,10 @@ class DataFolder:
         problems = {}
         for split in self.written():
             try:
-                recorded = read_json(self.sidecar(split), what=f"the sidecar of {split}")["file"]["sha256"]
-                if sha256_of(self.beton(split)) != recorded:
-                    problems[split] = f"{self.beton(split).name} has another content than was recorded"
+                document = read_json(self.sidecar(split), what=f"the sidecar of {split}")
+                for path, entry in ((self.beton(split), "file"), (self.metadata(split), "metadata_file")):
+                    if sha256_of(path) != document[entry]["sha256"]:
+                        problems[split] = f"{path.name} has another content than was recorded"
             except (StoreError, KeyError, TypeError, OSError) as error:
                 problems[split] = f"it cannot be read ({type(error).__name__})"
         return problems

@@ -26,6 +26,7 @@ from shiftline.declare.distributions import (
 )
 from shiftline.declare.transforms import Transform
 from shiftline.errors import DataError
+from shiftline.plan.records import data_identity
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,11 @@ def open_view(distribution: Distribution, folder: DataFolder, *, fingerprint: st
         The file is missing, damaged or changed, or no example is left.
     """
     sidecar = folder.open(distribution.source)
-    if fingerprint is not None and sidecar.record.fingerprint != fingerprint:
+    now = data_identity(distribution, sidecar.record)
+    if fingerprint is not None and now != fingerprint:
         raise DataError(
-            f"{distribution.source} was written anew since the study was planned (fingerprint {fingerprint[:12]}, now "
-            f"{sidecar.record.fingerprint[:12]}): run the study again, its keys follow the data."
+            f"{distribution.source} was written anew since the study was planned (fingerprint {fingerprint[:12]}, now {now[:12]}, "
+            "or other groups): run the study again, its keys follow the data."
         )
     index = beton.read_index(sidecar.beton)
     if len(index) != sidecar.record.count:

@@ -35,7 +35,7 @@ class Example:
     Attributes
     ----------
     source : Path, bytes, ndarray of uint8 of shape (H, W, 3), or callable
-        An image file, what is in one, pixels, or a function that returns a PIL image when it is written.
+        An image file, what is in one, pixels, or a function that returns one of these or a PIL image when it is written.
     label : int
     group : str
         What the accuracies of groups are taken over: a hospital, a region, a background, a sequence of frames.
@@ -68,6 +68,8 @@ class Description:
         Disjoint parts of the source that the split consists of.
     official : mapping
         What a published metric needs besides predictions and metadata (JSON).
+    listing : str
+        Digest of the files that a held-out part was cut from: parts of different listings may overlap.
     """
 
     class_ids: tuple[str, ...] = ()
@@ -75,6 +77,7 @@ class Description:
     metrics: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     official: Mapping[str, Any] = field(default_factory=dict)
+    listing: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ class Encoding:
             raise DataError(f"the encoding {self.form!r} does not exist: choose original, raw or jpeg.")
         if self.form == "original" and self.short_side is not None:
             raise DataError('form "original" keeps the bytes of a file and cannot resize: choose raw or jpeg.')
+        if self.short_side is not None and self.short_side < 1:
+            raise DataError(f"the shorter side is {self.short_side} pixels: expected 1 or more.")
         if not 1 <= self.quality <= 100:
             raise DataError(f"the JPEG quality is {self.quality}: expected 1 to 100.")
 
@@ -156,7 +161,7 @@ def write_split(
     final = folder.beton(split)
     with disk_errors(final.parent):
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_beside(final)
+        temporary, metadata = temporary_beside(final), temporary_beside(folder.metadata(split))
         try:
             hashes, skipped = _write_beton(
                 temporary, split, examples, encoding, workers, page, skip_damaged=skip_damaged, advance=advance
@@ -170,11 +175,16 @@ def write_split(
             # The time is set before the rename: the sidecar then describes the file that readers will see.
             os.utime(temporary, ns=(0, 0))
             document["file"] = {"sha256": sha256_of(temporary), "size": temporary.stat().st_size, "mtime_ns": 0}
-            _write_metadata(folder.metadata(split), examples, hashes)
+            _write_metadata(metadata, examples, hashes)
+            document["metadata_file"] = {"sha256": sha256_of(metadata), "size": metadata.stat().st_size}
+            # Without a description the split is not there: an interruption leaves no old description beside a new file.
+            folder.sidecar(split).unlink(missing_ok=True)
+            metadata.replace(folder.metadata(split))
             temporary.replace(final)
             write_json(folder.sidecar(split), document)
         finally:
             temporary.unlink(missing_ok=True)
+            metadata.unlink(missing_ok=True)
     return folder.open(split)
 
 
@@ -270,7 +280,9 @@ def _encode_all(
     def guarded(example: Example) -> _Encoded | Exception:
         try:
             return _encode(example, encoding)
-        except (OSError, ValueError, SyntaxError) as error:
+        except (
+            Exception
+        ) as error:  # An image that is too large, a file that is none, a dataset that raises: all are listed.
             return error
 
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
@@ -281,18 +293,20 @@ def _encode_all(
 
 
 def _encode(example: Example, encoding: Encoding) -> _Encoded:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
-    if not isinstance(example.source, (Path, bytes)):
-        given = example.source
-        pixels = np.ascontiguousarray(given if isinstance(given, np.ndarray) else np.asarray(given().convert("RGB")))
+    given = example.source() if callable(example.source) else example.source
+    if not isinstance(given, (Path, bytes)):
+        if not isinstance(given, np.ndarray):
+            given = np.asarray(ImageOps.exif_transpose(given).convert("RGB"))
+        pixels = np.ascontiguousarray(given)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise ValueError(f"expected uint8 pixels of shape (H, W, 3), got {pixels.dtype} {pixels.shape}")
         source = struct.pack("<3q", *pixels.shape) + pixels.tobytes()
         image = Image.fromarray(pixels)
         keep = None
     else:
-        source = example.source if isinstance(example.source, bytes) else example.source.read_bytes()
+        source = given if isinstance(given, bytes) else given.read_bytes()
         image, keep = _open(source)
     sha = hashlib.sha256(source).digest()
     if encoding.form == "original" and keep is not None:
@@ -363,7 +377,8 @@ def _describe(
         "metrics": list(description.metrics),
         "metadata": metadata_digest(examples, description.official),
         "grouped": all(example.group for example in examples),
-        "parts": list(description.parts),
+        "parts": [part if "/" in part else f"{split.dataset}/{part}" for part in description.parts or (split.split,)],
+        "listing": description.listing,
         "official": dict(description.official),
         "class_counts": np.bincount(index.labels, minlength=len(classes)).tolist(),
         "sizes": {
@@ -389,10 +404,5 @@ def _write_metadata(path: Path, examples: Sequence[Example], hashes: Sequence[by
             **{name: [e.metadata[name] for e in examples] for name in examples[0].metadata},
         }
     )
-    temporary = temporary_beside(path)
-    try:
-        parquet.write_table(table, temporary)
-        sync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    parquet.write_table(table, path)
+    sync(path)

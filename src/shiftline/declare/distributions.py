@@ -74,6 +74,11 @@ class Distribution(Declaration):
         return False
 
     @property
+    def reads_groups(self) -> bool:
+        """The groups of the examples decide which ones it has."""
+        return False
+
+    @property
     def label_space(self) -> LabelSpace | None:
         """The classes that it is scored in, where they were said."""
         return None
@@ -117,6 +122,10 @@ class _Derived(Distribution):
     @property
     def is_fresh(self) -> bool:
         return self.of.is_fresh
+
+    @property
+    def reads_groups(self) -> bool:
+        return self.of.reads_groups
 
     def validate(self) -> None:
         if not isinstance(self.of, Distribution):
@@ -214,6 +223,10 @@ class GroupRates(_Derived):
     tag = "group-rates"
     rates: tuple[tuple[str, float], ...]
     seed: int = 0
+
+    @property
+    def reads_groups(self) -> bool:
+        return True
 
     def validate(self) -> None:
         super().validate()

@@ -55,6 +55,8 @@ class LabelSpace(Declaration):
 
 def sub_list(name: str, class_ids: Iterable[str]) -> LabelSpace:
     """Return the space of some of the reference's classes."""
+    if isinstance(class_ids, str):
+        raise DeclarationError(f"sub_list({name!r}, {class_ids!r}): expected a list of class identifiers, got text.")
     return LabelSpace(name, tuple((class_id,) for class_id in class_ids))
 
 
@@ -66,6 +68,10 @@ def many_to_one(name: str, members: Mapping[str, Iterable[str]]) -> LabelSpace:
     members : mapping of str to iterable of str
         The reference's class identifiers by the shift's class identifier.
     """
+    if text := [below for below in members.values() if isinstance(below, str)]:
+        raise DeclarationError(
+            f"many_to_one({name!r}): expected a list of class identifiers per class, got the text {text[0]!r}."
+        )
     return LabelSpace(name, tuple((own, *(m for m in below if m != own)) for own, below in members.items()))
 
 

@@ -8,11 +8,16 @@ METRICS = (
     "accuracy", "top-5-accuracy", "balanced-accuracy", "worst-class-accuracy", "worst-group-accuracy", "macro-f1", "auroc",
     "calibration-error", "negative-log-likelihood",
 )  # fmt: skip
-"""Those that a study may ask for. Data sets bring others: ``pm-k``, and ``wilds:NAME`` as the wilds package computes it."""
+"""Those that a study may ask for. Data sets bring others: ``pm-k`` and ``frame-accuracy`` (video frames), and ``wilds:NAME`` as the
+wilds package computes it."""
 LOWER_IS_BETTER = ("calibration-error", "negative-log-likelihood")
 MEANS = ("accuracy", "top-5-accuracy", "negative-log-likelihood")
 """Metrics that are means over examples, so that a standard error is known."""
-GROUPED = ("worst-group-accuracy", "pm-k")
+FRAMES = ("pm-k", "frame-accuracy")
+"""Metrics of sets of frames, each with every label that counts as right: they take the place of accuracy there."""
+GROUPED = ("worst-group-accuracy", *FRAMES)
+PROPORTIONS = ("accuracy", "top-5-accuracy", *FRAMES, "wilds:acc_avg")
+"""Metrics that count successes."""
 WILDS = "wilds:"
 
 

@@ -33,6 +33,8 @@ class Study:
     models : tuple of NamedModel
     baseline : str or None
         The group that fixes the line.
+    reader : str
+        Who reads training images, where that was said.
     metrics : tuple of str
         What is scored besides accuracy and the data sets' official metrics.
     """
@@ -43,6 +45,7 @@ class Study:
     models: tuple[NamedModel, ...]
     baseline: str | None
     metrics: tuple[str, ...] = ()
+    reader: str = "auto"
 
     @property
     def groups(self) -> tuple[str, ...]:

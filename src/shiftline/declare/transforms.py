@@ -169,7 +169,7 @@ class TextOverlay(Transform):
 
 
 class Recolour(Transform):
-    """Map luminance onto a line between two colours, both drawn per example from a fixed palette of eight."""
+    """Map luminance onto a line between two colours, both drawn per example from a fixed palette of ten."""
 
     tag = "recolour"
     seed: int = 0
@@ -178,8 +178,8 @@ class Recolour(Transform):
 class Tint(Transform):
     """Blend a flat colour over the image, correlated with the class (Cohen-Wang et al. 2024).
 
-    With probability `p` the colour is that of the example's class, otherwise one of the classes' colours drawn
-    uniformly. `strength` is the weight of the colour. ``p=0`` is the decorrelated twin.
+    With probability `p` the colour is that of the example's class (classes beyond ten share them), otherwise one of the ten
+    colours drawn uniformly. `strength` is the weight of the colour. ``p=0`` is the decorrelated twin.
     """
 
     tag = "tint"

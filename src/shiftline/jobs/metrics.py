@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from shiftline.declare.metrics import LOWER_IS_BETTER
+from shiftline.declare.metrics import FRAMES, LOWER_IS_BETTER
 from shiftline.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -231,11 +231,13 @@ def successes(metric: str, answers: Answers) -> np.ndarray | None:
         return answers.right
     if metric == "top-5-accuracy":
         return in_top_5(answers)
-    if metric != "pm-k":
+    if metric not in FRAMES:
         return None
     assert answers.groups is not None
     assert answers.accepted is not None
     right = answers.accepted[np.arange(len(answers)), answers.predicted]
+    if metric == "frame-accuracy":
+        return np.asarray(right)
     names, places = np.unique(answers.groups, return_inverse=True)
     return np.asarray(_sums(places, (~right).astype(float), len(names)) == 0)
 

@@ -11,7 +11,7 @@ from shiftline.data.sidecar import DataFolder
 from shiftline.data.views import groups_of, open_view
 from shiftline.declare.distributions import Distribution
 from shiftline.declare.recipes import DFR, LinearProbe
-from shiftline.errors import TrainingError
+from shiftline.errors import DataError, TrainingError
 from shiftline.jobs.context import Context
 from shiftline.jobs.features import cached
 from shiftline.jobs.initial import initial_classifier
@@ -35,6 +35,11 @@ def probe(job: Job, draft: Draft, context: Context) -> None:
     view = open_view(job.distribution, context.data, fingerprint=job.fingerprint(job.distribution))
     weights = None
     if isinstance(recipe, DFR):
+        now = context.data.open(job.distribution.source).record.metadata
+        if job.document.get("metadata", [now]) != [now]:
+            raise DataError(
+                f"{job.distribution.source} was written anew with other groups since the study was planned: run the study again."
+            )
         groups = example_groups(job.distribution, context.data, found.ids.numpy(), found.labels.numpy(), recipe.groups)
         weights = group_weights(groups)
         draft.summary.update(groups=len(np.unique(groups)))

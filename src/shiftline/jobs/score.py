@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from shiftline.data.families.wilds_sets import official_results
-from shiftline.data.views import groups_of
-from shiftline.declare.metrics import GROUPED, MEANS, WILDS
+from shiftline.declare.metrics import FRAMES, GROUPED, MEANS, WILDS
 from shiftline.errors import DataError
 from shiftline.jobs.context import Context
 from shiftline.jobs.metrics import (
@@ -53,7 +53,13 @@ def score(job: Job, draft: Draft, context: Context) -> None:
         draft.summary.update(groups=group_counts(answers))
     statistic = METRICS[metric](answers)
     work = len(answers) * (answers.classes if metric == "auroc" else 1)
-    draft.summary.update(value=statistic(np.ones(len(answers))), **_interval(statistic, len(answers), work))
+    value = statistic(np.ones(len(answers)))
+    if not math.isfinite(value):
+        raise DataError(
+            f"{job.label}: {metric} is not defined on {len(answers)} examples of {len(np.unique(answers.labels))} class. Leave the "
+            "metric out, or keep examples of several classes."
+        )
+    draft.summary.update(value=value, **_interval(statistic, len(answers), work))
 
 
 def _interval(statistic: Statistic, count: int, work: float | None = None) -> dict[str, float]:
@@ -64,38 +70,44 @@ def _interval(statistic: Statistic, count: int, work: float | None = None) -> di
 def _answers(job: Job, context: Context) -> tuple[Answers, np.ndarray]:
     tensors = load_predictions(context.store, job.parents[0])
     logits, labels, ids = (tensors[name].numpy() for name in ("logits", "labels", "ids"))
-    places = list(range(int(labels.max()) + 1))
-    if (projection := job.projection) is not None:
-        places = list(projection.labels)
-        logits, labels, kept = project(logits, labels, projection.outputs, places, projection.count)
+    metric, projection = job.document["metric"], job.projection
+    if metric in FRAMES:
+        return _frames(job, context, logits, ids), ids
+    if projection is not None:
+        logits, labels, kept = project(logits, labels, projection.outputs, projection.labels, projection.count)
         ids = ids[kept]
         if not len(labels):
             raise DataError(f"{job.label}: no example has a class of the label space {projection.name!r}.")
-    metric = job.document["metric"]
     if metric not in GROUPED:
         return Answers(logits, labels), ids
-    assert job.distribution is not None
-    groups = groups_of(context.data, job.distribution.source)[ids]
-    accepted = _accepted(job, context, ids, labels, places, logits.shape[1]) if metric == "pm-k" else None
-    return Answers(logits, labels, groups, accepted), ids
+    return Answers(logits, labels, _metadata(job, context, ["group"])["group"].to_numpy()[ids]), ids
 
 
 def _metadata(job: Job, context: Context, columns: list[str]) -> Any:
     import pandas as pd
 
     assert job.distribution is not None
+    record = context.data.open(job.distribution.source).record
+    if record.metadata != job.document["metadata"]:
+        raise DataError(
+            f"{job.distribution.source} was written anew with other groups since the study was planned: run the study again, its "
+            "keys follow the data."
+        )
     return pd.read_parquet(context.data.metadata(job.distribution.source), columns=columns)
 
 
-def _accepted(
-    job: Job, context: Context, ids: np.ndarray, labels: np.ndarray, places: list[int], classes: int
-) -> np.ndarray:
-    accepted = np.zeros((len(ids), classes), dtype=bool)
-    accepted[np.arange(len(ids)), labels] = True
-    for row, words in enumerate(_metadata(job, context, ["accepted"])["accepted"].to_numpy()[ids]):
-        inside = [places[int(word)] for word in words.split() if places[int(word)] >= 0]
-        accepted[row, inside] = True
-    return accepted
+def _frames(job: Job, context: Context, logits: np.ndarray, ids: np.ndarray) -> Answers:
+    """Return predictions of frames, with every label that is accepted; one none of whose labels is in the space is never right."""
+    table = _metadata(job, context, ["group", "accepted"]).iloc[ids]
+    count, places = logits.shape[1], list(range(logits.shape[1]))
+    if (projection := job.projection) is not None:
+        count, places = projection.count, list(projection.labels)
+        everybody = np.zeros(len(ids), dtype=np.int64)
+        logits, _, _ = project(logits, everybody, projection.outputs, [0], count)
+    accepted = np.zeros((len(ids), count), dtype=bool)
+    for row, words in enumerate(table["accepted"]):
+        accepted[row, [places[int(word)] for word in words.split() if places[int(word)] >= 0]] = True
+    return Answers(logits, accepted.argmax(axis=1), table["group"].to_numpy(), accepted)
 
 
 def _official(name: str, job: Job, answers: Answers, ids: np.ndarray, context: Context) -> dict[str, Any]:
@@ -106,7 +118,7 @@ def _official(name: str, job: Job, answers: Answers, ids: np.ndarray, context: C
     results = official_results(official, answers.predicted, answers.labels, metadata)
     if name == "acc_avg":
         return {"value": results[name], "correct": int(answers.right.sum())}
-    grouped = Answers(answers.logits, answers.labels, groups_of(context.data, job.distribution.source)[ids])
+    grouped = Answers(answers.logits, answers.labels, _metadata(job, context, ["group"])["group"].to_numpy()[ids])
     same: dict[str, Statistic] = {
         "F1-macro_all": macro_f1(grouped),
         "recall-macro_all": macro_recall(grouped),

@@ -9,12 +9,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from shiftline.jobs.context import Progress
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Store
 from shiftline.store.files import temporary_beside
+
+if TYPE_CHECKING:
+    from shiftline.jobs.context import Progress
 
 EVERY_SECONDS = 1.0
 

@@ -22,7 +22,7 @@ from shiftline.store.files import read_json, write_json, write_whole
 
 SCHEMA = 1
 LARGEST = {"predict": 32, "score": 256, "ensemble": 256, "select": 256}
-"""Jobs in one line at most: predictions that share a decode, and what takes less time than starting a process. Others stand alone."""
+"""Jobs in one line at most: predictions that share a decode, and small ones. Others stand alone."""
 
 
 @dataclass(frozen=True)

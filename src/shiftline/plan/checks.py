@@ -20,7 +20,7 @@ from shiftline.declare.distributions import (
     Split,
 )
 from shiftline.declare.expressions import Model, describe, distinct, leaves_of
-from shiftline.declare.metrics import GROUPED
+from shiftline.declare.metrics import FRAMES, GROUPED
 from shiftline.declare.output_space import Ensemble
 from shiftline.declare.recipes import DFR, LinearProbe, Stored, ZeroShot
 from shiftline.declare.study import Study
@@ -178,7 +178,8 @@ def metrics_of(record: SplitRecord, asked: tuple[str, ...], *, classes: int | No
     """
     many = (len(record.classes) if classes is None else classes) > 5
     usable = [m for m in asked if (m not in GROUPED or record.grouped) and (m != "top-5-accuracy" or many)]
-    return tuple(dict.fromkeys((*record.metrics, "accuracy", *usable)))
+    frames = any(metric in FRAMES for metric in record.metrics)
+    return tuple(dict.fromkeys((*record.metrics, *(() if frames else ("accuracy",)), *usable)))
 
 
 def _check_metrics(study: Study, splits: Mapping[Split, SplitRecord]) -> None:
@@ -220,10 +221,15 @@ def _check_disjoint(
     """Refuse an evaluation on examples that training or selection may have seen."""
     first, second = evaluated.source, used.source
     if first != second and splits[first].fingerprint != splits[second].fingerprint:
-        common = set(splits[first].parts) & set(splits[second].parts)
-        if first.dataset == second.dataset and common:
+        cut = (splits[first].listing, splits[second].listing)
+        if first.dataset == second.dataset and all(cut) and cut[0] != cut[1]:
             raise DeclarationError(
-                f"{name} ({evaluated}) and {used} share {first.dataset}'s part {sorted(common)[0]!r}: a model would be scored "
+                f"{first} and {second} were cut from different files: write both again, from one folder."
+            )
+        common = set(splits[first].parts) & set(splits[second].parts)
+        if common:
+            raise DeclarationError(
+                f"{name} ({evaluated}) and {used} share the part {sorted(common)[0]!r}: a model would be scored "
                 "on what it was trained or selected on. Use splits that do not overlap."
             )
         return
@@ -338,6 +344,10 @@ def _check_model(
     if isinstance(model, DFR) and model.groups == "metadata":
         (trained_on,) = model.data(study.reference).values()
         _check_grouped(describe(model), trained_on, splits)
+    if isinstance(model, Best) and model.metric == "top-5-accuracy" and classes <= 5:
+        raise DeclarationError(
+            f"{describe(model)}: the top five of {classes} classes are all of them. Choose another metric."
+        )
     if isinstance(model, Best) and model.metric in GROUPED:
         for distribution in model.data(study.reference).values():
             _check_grouped(describe(model), distribution, splits)

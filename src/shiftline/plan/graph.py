@@ -19,9 +19,11 @@ from shiftline.errors import PlanError
 from shiftline.identity import SCHEMA, Declaration, canonical, digest
 from shiftline.plan.checks import check_predicted, check_study, metrics_of, reads_other_data
 from shiftline.plan.jobs import REVISIONS, Job, Plan, PlannedModel, PlannedScore
-from shiftline.plan.records import LeafRecord, SplitRecord
+from shiftline.plan.records import LeafRecord, SplitRecord, data_identity
 from shiftline.plan.spaces import Projection, scorings
 
+READ_BY_NAME = ("train", "own", "batch-norm")
+"""Kinds of jobs whose images come through the training reader."""
 WinnerOf = Callable[[str], int | None]
 """From the key of a select job to the position of its winner, or None while it has not been made."""
 
@@ -149,6 +151,11 @@ class _Builder:
         fields: dict[str, Any] = {"declaration": declaration, **self._classes(model, data)}
         if data:
             fields["data"] = self._fingerprints(*data.values())
+        if getattr(model, "groups", None) == "metadata":
+            fields["metadata"] = [self.splits[d.source].metadata for d in data.values()]
+        if self.study.reader != "auto" and kind in READ_BY_NAME and data:
+            # Readers differ by some grey levels: weights that were asked for of one are not those of another.
+            fields["reader"] = self.study.reader
         parents = [key for child in children(model) for key in self._parents(child)]
         for name, keys in self._inputs(model).items():
             fields[name] = keys
@@ -284,7 +291,7 @@ class _Builder:
         return self._distributions[distribution]
 
     def _fingerprints(self, *distributions: Distribution) -> dict[str, str]:
-        return {str(d.source): self.splits[d.source].fingerprint for d in distributions}
+        return {str(d.source): data_identity(d, self.splits[d.source]) for d in distributions}
 
     def _parents(self, model: Model) -> list[str]:
         """Return the keys of the jobs whose outputs are read to get a model's weights."""

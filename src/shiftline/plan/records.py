@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from shiftline.declare.distributions import Distribution
 from shiftline.declare.label_spaces import LabelSpace
 
 
@@ -34,7 +35,9 @@ class SplitRecord:
     grouped : bool
         Every example has a group.
     parts : tuple of str
-        Disjoint parts of the source that it consists of: two splits of a data set that name a common part share examples.
+        Disjoint parts of the source that it consists of: two splits that name a common part share examples.
+    listing : str
+        Digest of the files that a held-out part was cut from; parts of different listings may share examples.
     """
 
     fingerprint: str
@@ -47,11 +50,17 @@ class SplitRecord:
     metadata: str = ""
     grouped: bool = False
     parts: tuple[str, ...] = ()
+    listing: str = ""
 
     @property
     def ids(self) -> tuple[str, ...]:
         """The class identifiers: the names where there are no others."""
         return self.class_ids or self.classes
+
+
+def data_identity(distribution: Distribution, record: SplitRecord) -> str:
+    """Return what identifies the data of a distribution: their fingerprint, and their metadata where groups select examples."""
+    return f"{record.fingerprint} {record.metadata}" if distribution.reads_groups else record.fingerprint
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from shiftline.declare.distributions import Distribution, Split
 from shiftline.declare.label_spaces import LabelSpace, sub_list
 from shiftline.declare.study import Study
 from shiftline.errors import DeclarationError
-from shiftline.identity import digest
+from shiftline.identity import canonical, digest
 from shiftline.plan.records import SplitRecord
 
 
@@ -74,8 +74,10 @@ def scorings(study: Study, splits: Mapping[Split, SplitRecord]) -> dict[str, Sco
         if space is None:
             found[name] = Scoring(whole)
             continue
-        # Two spaces of one name are told apart by the shift that brought them.
-        label = space.name if names.setdefault(space.name, space) == space and space.name != whole else name
+        # Two spaces of one name are told apart by the shift that brought them, or by their content.
+        choices = (space.name, name, f"{space.name} {digest(canonical(space))[:8]}")
+        label = next(word for word in choices if word != whole and names.get(word, space).members == space.members)
+        names[label] = space
         reference = splits[study.reference.train.source].ids
         outputs = space.places(reference)
         own = Projection(label, len(space), outputs, space.places(splits[distribution.source].ids))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -114,10 +114,18 @@ def robustness_figure(table: pd.DataFrame, *, baseline: str, scale: str, title: 
         )
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False, fontsize=9)
     for ax in axes[-4:]:
-        ax.set_xlabel("reference accuracy (%)", fontsize=9)
-    figure.supylabel("accuracy under shift (%)", fontsize=10)
-    figure.suptitle(f"{title}: accuracy under shift against reference accuracy ({scale} axes)", fontsize=11)
+        ax.set_xlabel(f"reference {measured(table, [REFERENCE])} (%)", fontsize=9)
+    shifted = measured(table, [name for name in names if name != AVERAGE])
+    figure.supylabel(f"{shifted} under shift (%)", fontsize=10)
+    figure.suptitle(f"{title}: {shifted} under shift against the reference ({scale} axes)", fontsize=11)
     return figure, numbers
+
+
+def measured(table: pd.DataFrame, distributions: Sequence[str]) -> str:
+    """Return the names of the metrics that some distributions were scored with."""
+    if "metric" not in table.columns:
+        return "accuracy"
+    return ", ".join(dict.fromkeys(table.loc[table["distribution"].isin(list(distributions)), "metric"])) or "accuracy"
 
 
 def _draw_panel(
@@ -183,7 +191,7 @@ def alpha_figure(table: pd.DataFrame, curves: Mapping[str, pd.DataFrame], *, tit
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         ax.tick_params(labelsize=8)
         sns.despine(ax=ax)
-    axes[0].set_ylabel("accuracy", fontsize=9)
+    axes[0].set_ylabel(measured(table, list(dict.fromkeys(table["distribution"]))), fontsize=9)
     handles = [
         Line2D([], [], color="C0", marker="o", ms=4, label="reference"),
         Line2D([], [], color="C1", marker="s", ms=4, label="average over shifts"),

@@ -92,6 +92,10 @@ def data_roots(root: Path | None = None) -> DataRoots:
         return DataRoots((), {}, f"neither {VARIABLE} nor [data] in {SETTINGS} says where data sets are")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8")).get("data", {})
+        if not isinstance(table, dict):
+            raise DataError(
+                f'{path.resolve()}: data is {table!r}, expected a table: [data] and below it root = "/folder".'
+            )
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path.resolve()} is no valid TOML file: {error}.") from error
     for name, value in table.items():

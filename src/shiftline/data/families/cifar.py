@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from shiftline.data.families.family import Family, Listing
-from shiftline.data.families.held_out import held_out_at_random, part_of
+from shiftline.data.families.held_out import held_out_at_random, listing_digest, part_of
 from shiftline.data.families.imagenet import CORRUPTIONS, corruption_and_severity
 from shiftline.data.families.layout import require, require_split
 from shiftline.data.writer import Description, Example
@@ -68,8 +68,13 @@ def _batches(root: Path, files: Sequence[str], label: str) -> list[Example]:
     return examples
 
 
-def _split_of(examples: list[Example], split: str) -> tuple[list[Example], tuple[str, ...]]:
-    return part_of(examples, held_out_at_random(len(examples)), split, held_out_name="val")
+def _listed(examples: list[Example], split: str, classes: tuple[str, ...]) -> Listing:
+    """Return a split whose validation part is cut from the training images."""
+    if split == "test":
+        return Listing(examples, classes, Description(parts=("test",)))
+    listing = listing_digest(examples)
+    examples, parts = part_of(examples, held_out_at_random(len(examples)), split, held_out_name="val")
+    return Listing(examples, classes, Description(parts=parts, listing=listing))
 
 
 def _cifar10(root: Path, split: str) -> Listing:
@@ -77,10 +82,7 @@ def _cifar10(root: Path, split: str) -> Listing:
     require_split(split, SPLITS, what="cifar10")
     files = ["test_batch"] if split == "test" else [f"data_batch_{number}" for number in range(1, 6)]
     require(root, [*files, "batches.meta"], what=what, source=CIFAR10.source)
-    examples, parts = _batches(root, files, "labels"), ("test",)
-    if split != "test":
-        examples, parts = _split_of(examples, split)  # type: ignore[assignment]
-    return Listing(examples, CIFAR10_CLASSES, Description(parts=parts))
+    return _listed(_batches(root, files, "labels"), split, CIFAR10_CLASSES)
 
 
 CIFAR10 = Family(
@@ -98,10 +100,7 @@ def _cifar100(root: Path, split: str) -> Listing:
     require(root, [name, "meta"], what=what, source=CIFAR100.source)
     with (root / "meta").open("rb") as stream:
         classes = tuple(str(c).replace("_", " ") for c in unpickled(stream, root / "meta")["fine_label_names"])
-    examples, parts = _batches(root, [name], "fine_labels"), ("test",)
-    if split != "test":
-        examples, parts = _split_of(examples, split)  # type: ignore[assignment]
-    return Listing(examples, classes, Description(parts=parts))
+    return _listed(_batches(root, [name], "fine_labels"), split, classes)
 
 
 CIFAR100 = Family(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shiftline.data.writer import Description, Encoding, Example
+from shiftline.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,25 @@ class Family:
     short_side: int | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     groups: str = ""
+
+    def listing(self, folder: Path, split: str) -> Listing:
+        """List a split of the data set in a folder.
+
+        Raises
+        ------
+        DataError
+            The folder is not as published: what is missing, or which file cannot be read, and where to get it.
+        """
+        try:
+            return self.list_split(folder, split)
+        except DataError:
+            raise
+        except Exception as error:
+            # Index files that are cut, or name what is not there, fail in as many ways as there are formats.
+            raise DataError(
+                f"{self.name}/{split}: the files in {folder} are not as published ({type(error).__name__}: {error}). Expected "
+                f"{self.layout}. Get them again from {self.source}."
+            ) from error
 
     def encoding(self, split: str) -> Encoding:
         """How a split is stored unless told otherwise: training images resized, all others with their own bytes."""

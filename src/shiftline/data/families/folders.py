@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from shiftline.data.families.family import Listing
-from shiftline.data.families.layout import folders_of, images_below, labelled, require
-from shiftline.data.writer import Description, Example
+from shiftline.data.families.layout import folders_of, images_below, is_image, labelled, require
+from shiftline.data.writer import Example
 from shiftline.errors import DataError
 
 
@@ -30,14 +30,27 @@ def image_folder(root: Path) -> Listing:
             f"{root} has no images in class folders: expected one sub-folder per class with images in it, found the sub-folders "
             f"{[folder.name for folder in folders[:8]]}."
         )
+    _check_depth(root, folders, above="--images")
     examples = labelled(root, folders, what=str(root), source="wherever it was")
     return Listing(examples, tuple(folder.name for folder in folders))
+
+
+def _check_depth(root: Path, classes: Sequence[Path], *, above: str) -> None:
+    """Refuse folders of classes that hold folders of images only: they are one level too high."""
+    if any(is_image(entry.name) for folder in classes for entry in folder.iterdir()):
+        return
+    inside = [folder.name for folder in folders_of(classes[0])]
+    where = f"{above} {classes[0]}" if len(classes) == 1 else f"{above} {classes[0]} and so on, or --domains {root}"
+    raise DataError(
+        f"{classes[0]} holds no images but the folders {', '.join(inside[:5])}: the classes lie one level deeper below "
+        f"{root} than expected. Say {where}."
+    )
 
 
 def domain_folders(root: Path) -> dict[str, Listing]:
     """List ``root/<domain>/<class>/...``: one split per domain, all with the same classes; the group is the domain.
 
-    A class may be missing in some domains.
+    A class may be missing in some domains. Spaces in a domain's name become dashes in that of its split.
 
     Raises
     ------
@@ -55,15 +68,18 @@ def domain_folders(root: Path) -> dict[str, Listing]:
     found = {}
     for domain in domains:
         folders = [domain / name for name in classes]
+        _check_depth(domain, [folder for folder in folders if folder.is_dir()], above="--domains")
         examples = [
-            Example(path, label, group=domain.name, path=str(path.relative_to(root)))
+            Example(
+                path, label, group=domain.name, path=str(path.relative_to(root))
+            )  # The group keeps the folder's own name.
             for label, folder in enumerate(folders)
             if folder.is_dir()
             for path in images_below(folder)
         ]
         if not examples:
             raise DataError(f"the domain {domain} holds no images: expected DOMAIN/CLASS/images.")
-        found[domain.name] = Listing(examples, tuple(classes), Description(parts=(domain.name,)))
+        found[domain.name.replace(" ", "-")] = Listing(examples, tuple(classes))
     return found
 
 
@@ -98,26 +114,49 @@ def torch_dataset(
         raise DataError(
             f"{type(dataset).__name__} has no attribute classes: give classes=[...], names in the order of the labels."
         )
-    labels = next((getattr(dataset, a) for a in ("targets", "labels") if hasattr(dataset, a)), None)
-    labels = [dataset[row][1] for row in range(count)] if labels is None else labels
+    labels = None
+    if getattr(dataset, "target_transform", None) is None:
+        labels = next((getattr(dataset, a) for a in ("targets", "labels") if hasattr(dataset, a)), None)
+    if labels is None:
+        labels = [_pair(dataset, row)[1] for row in range(count)]
     if len(labels) != count or (groups is not None and len(groups) != count):
         raise DataError(
             f"{type(dataset).__name__} has {count} items, {len(labels)} labels"
             f"{'' if groups is None else f' and {len(groups)} groups'}: expected as many of each."
         )
-    try:
-        whole = [int(np.asarray(label).item()) for label in labels]
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{type(dataset).__name__}: a label is no whole number ({error}).") from error
+    whole = [_whole(label, f"{type(dataset).__name__}, item {row}") for row, label in enumerate(labels)]
+    said = [""] * count if groups is None else [str(group) for group in groups]
     examples = [
-        Example(partial(_item, dataset, row), label, group=groups[row] if groups is not None else "", path=str(row))
-        for row, label in enumerate(whole)
+        Example(partial(_item, dataset, row, label), label, group=group, path=str(row))
+        for row, (label, group) in enumerate(zip(whole, said, strict=True))
     ]
-    return Listing(examples, tuple(names))
+    return Listing(examples, tuple(map(str, names)))
 
 
-def _item(dataset: Any, row: int) -> Any:
-    image = dataset[row][0]
+def _pair(dataset: Any, row: int) -> tuple[Any, Any]:
+    try:
+        image, label, *_ = dataset[row]
+    except (TypeError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{type(dataset).__name__}, item {row} is no pair of an image and a label ({error})."
+        ) from error
+    return image, label
+
+
+def _whole(label: Any, where: str) -> int:
+    try:
+        number = np.asarray(label).item()
+        if int(number) == number:
+            return int(number)
+    except (TypeError, ValueError):
+        pass
+    raise DataError(f"{where}: the label {label!r} is no whole number.")
+
+
+def _item(dataset: Any, row: int, label: int) -> Any:
+    image, found = _pair(dataset, row)
+    if _whole(found, f"item {row}") != label:
+        raise ValueError(f"item {row} has the label {found}, the dataset's list of labels says {label}")
     if hasattr(image, "convert"):
         return image
     from PIL import Image

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from shiftline.data.randomness import uniform
 from shiftline.data.writer import Example
 
 
 def held_out_by_class(examples: Sequence[Example], *, share: float, seed: int = 0) -> np.ndarray:
-    """Choose a share of every class, drawn by the examples' positions.
+    """Choose a share of every class, drawn by the examples' paths: a file more or less moves no other.
 
     Returns
     -------
@@ -20,12 +20,21 @@ def held_out_by_class(examples: Sequence[Example], *, share: float, seed: int = 
         ``round(share * n_c)`` of each class's n_c examples, at least one.
     """
     labels = np.array([example.label for example in examples])
-    order = np.argsort(uniform("held-out", seed, torch.arange(len(labels)))[:, 0].numpy(), kind="stable")
+    drawn = [hashlib.sha256(f"held-out {seed} {example.path}".encode()).digest() for example in examples]
+    order = np.array(sorted(range(len(examples)), key=drawn.__getitem__))
     chosen = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         of_class = order[labels[order] == label]
         chosen[of_class[: max(1, round(share * len(of_class)))]] = True
     return chosen
+
+
+def listing_digest(examples: Sequence[Example]) -> str:
+    """Return the sha256 over paths and labels: splits that were cut from one listing share no example."""
+    total = hashlib.sha256()
+    for example in examples:
+        total.update(f"{example.path} {example.label}\n".encode())
+    return total.hexdigest()
 
 
 def held_out_at_random(count: int, *, share: float = 0.1, most: int = 5000, seed: int = 0) -> np.ndarray:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from shiftline.data.families.family import Family, Listing
-from shiftline.data.families.held_out import held_out_by_class, part_of
+from shiftline.data.families.held_out import held_out_by_class, listing_digest, part_of
 from shiftline.data.families.layout import class_folders, labelled, require, require_split
 from shiftline.data.writer import Description
 from shiftline.declare.label_spaces import sub_list
@@ -76,7 +76,9 @@ def _imagenet(root: Path, split: str) -> Listing:
     parts: tuple[str, ...] = ("val",)
     if split != "val":
         held_out = held_out_by_class(examples, share=HELD_OUT_SHARE)
+        listing = listing_digest(examples)
         examples, parts = part_of(examples, held_out, split, held_out_name="held-out")
+        return Listing(examples, readable(synsets()), Description(synsets(), parts=parts, listing=listing))
     return Listing(examples, readable(synsets()), Description(synsets(), parts=parts))
 
 
@@ -102,7 +104,9 @@ IMAGENET = Family(
 def _v2(root: Path, split: str) -> Listing:
     what = f"imagenet-v2/{split}"
     require_split(split, tuple(V2), what="imagenet-v2")
-    folder = root / V2[split] if (root / V2[split]).is_dir() else root
+    folder = root if root.name == V2[split] else root / V2[split]
+    if root.name != V2[split]:
+        require(root, [V2[split]], what=what, source=IMAGENET_V2.source)
     # The folders are labels as text: "10" sorts before "2".
     folders = class_folders(folder, [str(label) for label in range(1000)], what=what, source=IMAGENET_V2.source)
     examples = labelled(folder, folders, what=what, source=IMAGENET_V2.source)
@@ -112,7 +116,8 @@ def _v2(root: Path, split: str) -> Listing:
 IMAGENET_V2 = Family(
     "imagenet-v2", "ImageNetV2 (Recht et al. 2019)", tuple(V2), "ImageNet's 1,000", (".", "imagenet-v2", "imagenetv2"),
     "imagenetv2-matched-frequency-format-val/LABEL/*.jpeg, likewise -threshold0.7- and -top-images-", "MIT",
-    "https://github.com/modestyachts/ImageNetV2", _v2, lambda root, split: (root / V2.get(split, "?")).is_dir(),
+    "https://github.com/modestyachts/ImageNetV2", _v2,
+    lambda root, split: root.name == V2.get(split) or (root / V2.get(split, "?")).is_dir(),
     counts=dict.fromkeys(V2, 10_000),
 )  # fmt: skip
 

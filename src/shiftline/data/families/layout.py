@@ -90,11 +90,12 @@ def images_below(folder: Path) -> list[Path]:
     found = []
     # os.walk knows files from folders without asking the file system about each.
     for parent, _, names in os.walk(folder):
-        found += [Path(parent, name) for name in names if not name.startswith(".") and _is_image(name)]
+        found += [Path(parent, name) for name in names if not name.startswith(".") and is_image(name)]
     return sorted(found)
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """A file's name ends as an image's does."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a Path per file takes ten times as long.
 
 

@@ -64,6 +64,11 @@ def _objectnet(root: Path, split: str) -> Listing:
     present = [folder for folder in classes if (root / "images" / folder).is_dir()]
     if len(present) < len(classes):
         class_folders(root / "images", list(classes), what=what, source=OBJECTNET.source)
+    if empty := [folder for folder in classes if not images_below(root / "images" / folder)]:
+        raise DataError(
+            f"{what}: {len(empty)} of {len(classes)} class folders of {root / 'images'} hold no images: {', '.join(empty[:5])}. "
+            f"The download is not complete; get it from {OBJECTNET.source}."
+        )
     examples = [
         Example(partial(_without_border, path), label, path=str(path.relative_to(root)))
         for label, folder in enumerate(classes)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from shiftline.data.families.family import Family, Listing
-from shiftline.data.families.held_out import held_out_at_random, held_out_by_class, part_of
-from shiftline.data.families.layout import class_folders, folders_of, labelled, require, require_split
+from shiftline.data.families.held_out import held_out_at_random, held_out_by_class, listing_digest, part_of
+from shiftline.data.families.layout import class_folders, labelled, require, require_split
 from shiftline.data.families.names import class_names
 from shiftline.data.writer import Description, Example
 from shiftline.errors import DataError
@@ -36,10 +36,11 @@ def carved(root: Path, split: str, *, name: str, published: Published) -> Listin
     examples, classes = published(root, "test" if split == "test" else "train")
     if not examples:
         raise DataError(f"{name}/{split}: {root} lists no images.")
-    parts: tuple[str, ...] = ("test",)
-    if split != "test":
-        examples, parts = part_of(examples, held_out_at_random(len(examples)), split, held_out_name="val")
-    return Listing(examples, classes, Description(parts=parts))
+    if split == "test":
+        return Listing(examples, classes, Description(parts=("test",)))
+    listing = listing_digest(examples)
+    examples, parts = part_of(examples, held_out_at_random(len(examples)), split, held_out_name="val")
+    return Listing(examples, classes, Description(parts=parts, listing=listing))
 
 
 def files_of(root: Path, names: Sequence[str], labels: Sequence[int], *, what: str, source: str) -> list[Example]:
@@ -82,9 +83,9 @@ def _cars(root: Path, split: str) -> tuple[list[Example], tuple[str, ...]]:
 
 def _dtd(root: Path, split: str) -> Listing:
     require_split(split, PUBLISHED, what="dtd")
-    require(root, ["images", f"labels/{split}1.txt"], what=f"dtd/{split}", source=DTD.source)
-    names = (root / f"labels/{split}1.txt").read_text().split()
-    classes = [folder.name for folder in folders_of(root / "images")]
+    require(root, ["images", *(f"labels/{one}1.txt" for one in PUBLISHED)], what=f"dtd/{split}", source=DTD.source)
+    lists = {one: (root / f"labels/{one}1.txt").read_text().split() for one in PUBLISHED}
+    names, classes = lists[split], sorted({name.split("/")[0] for of_split in lists.values() for name in of_split})
     labels = [classes.index(name.split("/")[0]) for name in names]
     examples = files_of(root, [f"images/{n}" for n in names], labels, what=f"dtd/{split}", source=DTD.source)
     return Listing(examples, tuple(c.replace("_", " ") for c in classes), Description(parts=(split,)))
@@ -117,9 +118,12 @@ def _eurosat(root: Path, split: str) -> Listing:
 def _gtsrb(root: Path, split: str) -> tuple[list[Example], tuple[str, ...]]:
     classes = tuple(class_names("gtsrb"))
     if split == "train":
-        require(root, ["GTSRB/Training"], what="gtsrb", source=GTSRB.source)
+        # The benchmark's own archive, or the one that torchvision fetches.
+        place = root / "GTSRB/Final_Training/Images"
+        place = place if place.is_dir() else root / "GTSRB/Training"
+        require(root, [str(place.relative_to(root))], what="gtsrb", source=GTSRB.source)
         folders = [f"{label:05d}" for label in range(len(classes))]
-        found = class_folders(root / "GTSRB/Training", folders, what="gtsrb/train", source=GTSRB.source)
+        found = class_folders(place, folders, what="gtsrb/train", source=GTSRB.source)
         return labelled(root, found, what="gtsrb/train", source=GTSRB.source), classes
     require(root, ["GTSRB/Final_Test/Images", "GT-final_test.csv"], what="gtsrb", source=GTSRB.source)
     lines = [line.split(";") for line in (root / "GT-final_test.csv").read_text().split()]
@@ -173,9 +177,10 @@ def _kitti(root: Path, split: str) -> Listing:
 
 def _resisc45(root: Path, split: str) -> Listing:
     require_split(split, PUBLISHED, what="resisc45")
-    require(root, ["NWPU-RESISC45", f"resisc45-{split}.txt"], what=f"resisc45/{split}", source=RESISC45.source)
-    files = (root / f"resisc45-{split}.txt").read_text().split()
-    classes = [folder.name for folder in folders_of(root / "NWPU-RESISC45")]
+    wanted = ["NWPU-RESISC45", *(f"resisc45-{one}.txt" for one in PUBLISHED)]
+    require(root, wanted, what=f"resisc45/{split}", source=RESISC45.source)
+    lists = {one: (root / f"resisc45-{one}.txt").read_text().split() for one in PUBLISHED}
+    files, classes = lists[split], sorted({name.rsplit("_", 1)[0] for of_split in lists.values() for name in of_split})
     owners = [name.rsplit("_", 1)[0] for name in files]
     if unknown := sorted(set(owners) - set(classes)):
         raise DataError(
@@ -217,14 +222,15 @@ def _cut_out(path: Path, box: tuple[int, int, int, int]) -> Any:
 
 def _mtsd(root: Path, split: str) -> Listing:
     require_split(split, ("train", "val"), what="mtsd")
-    require(root, ["images", "annotations", f"splits/{split}.txt"], what=f"mtsd/{split}", source=MTSD.source)
+    # The archive of annotations holds folders "annotations" and "splits", and is unpacked here or into "annotations".
+    base = root / "annotations" if (root / "annotations/splits").is_dir() else root
+    require(root, ["images", "annotations"], what=f"mtsd/{split}", source=MTSD.source)
+    require(base, ["annotations", "splits/train.txt", "splits/val.txt"], what=f"mtsd/{split}", source=MTSD.source)
     found: list[tuple[str, str, tuple[int, int, int, int]]] = []
     kinds: set[str] = set()
     for one in ("train", "val"):
-        if not (root / f"splits/{one}.txt").is_file():
-            continue
-        for image in (root / f"splits/{one}.txt").read_text().split():
-            annotation = json.loads((root / "annotations" / f"{image}.json").read_text())
+        for image in (base / f"splits/{one}.txt").read_text().split():
+            annotation = json.loads((base / "annotations" / f"{image}.json").read_text())
             for sign in () if annotation["ispano"] else annotation["objects"]:
                 if sign["label"] == "other-sign":
                     continue
@@ -290,8 +296,8 @@ EUROSAT = _published_family(
 )  # fmt: skip
 GTSRB = _carved_family(
     "gtsrb", "German Traffic Signs (Stallkamp et al. 2012)", "43", ("gtsrb", "GTSRB"),
-    "GTSRB/Training/00000/*.ppm, GTSRB/Final_Test/Images/*.ppm, GT-final_test.csv", "CC0",
-    "https://benchmark.ini.rub.de", _gtsrb, "GTSRB/Training",
+    "GTSRB/Final_Training/Images/00000/*.ppm (or GTSRB/Training/...), GTSRB/Final_Test/Images/*.ppm, GT-final_test.csv", "CC0",
+    "https://benchmark.ini.rub.de", _gtsrb, "GTSRB",
 )  # fmt: skip
 KITTI = _published_family(
     "kitti", "KITTI distance to the nearest vehicle (Geiger et al. 2012; Zhai et al. 2019)", "4", ("kitti", "Kitti"),
@@ -316,7 +322,7 @@ FOOD101 = _carved_family(
 )  # fmt: skip
 MTSD = _published_family(
     "mtsd", "Mapillary Traffic Signs, signs cut out (Ertler et al. 2020)", "kinds of sign, of its own files", ("mtsd",),
-    "images/*.jpg, annotations/*.json, splits/train.txt, val.txt", "CC BY-NC-SA 4.0",
+    "images/*.jpg, annotations/*.json, splits/train.txt, val.txt (the last two perhaps in annotations/)", "CC BY-NC-SA 4.0",
     "https://www.mapillary.com/dataset/trafficsign", _mtsd, ("annotations",), ("train", "val"),
 )  # fmt: skip
 FAMILIES = (CARS, DTD, EUROSAT, GTSRB, KITTI, RESISC45, SUN397, FOOD101, MTSD)

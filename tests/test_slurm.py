@@ -1,0 +1,238 @@
+"""Real SLURM arrays on a cluster of one node: the same artifacts as in one process, after time limits and cancellations too."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from shiftline.errors import PlanError
+from shiftline.launch.frozen import read_lines, read_submission
+from shiftline.launch.slurm import Array, SlurmError, queued, submit
+from shiftline.loading import make_study
+from shiftline.store.artifacts import Store
+from test_cli import called, error, ok
+from test_workers import PLAIN, alone, content, small  # noqa: F401 - a fixture.
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "scripts/slurm_job.sbatch"
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A SLURM of one node; its controller keeps finished jobs, and starts waiting ones within seconds."""
+    if os.getuid() != 0:
+        pytest.skip("starting a cluster needs root")
+    environment = os.environ | {"SHIFTLINE_CLUSTER": "/tmp/shiftline-test-cluster", "SHIFTLINE_MAX_ARRAY": "7"}
+    script = str(ROOT / "scripts/slurm_local_cluster.sh")
+    subprocess.run(["bash", script, "start"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    os.environ["SLURM_CONF"] = "/tmp/shiftline-test-cluster/slurm.conf"
+    yield lambda: subprocess.run(["bash", script, "restart-controller"], env=environment, check=True)
+    subprocess.run(["scancel", "--user=root"], check=False)
+    subprocess.run(["bash", script, "stop"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    del os.environ["SLURM_CONF"]
+
+
+def launched(path, store, *options):
+    out = ok("submit", path, "--store", store, "--script", SCRIPT, *options)
+    return [int(line.split("array ")[1].split()[0]) for line in out.splitlines() if line.startswith("wave")]
+
+
+def finished(jobs, *, seconds=400):
+    """Wait until no task of these arrays is in the queue."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        listed = subprocess.run(
+            ["squeue", "--noheader", "--format=%F", f"--jobs={','.join(map(str, jobs))}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if not listed.stdout.strip():
+            return
+        time.sleep(1)
+    raise AssertionError(f"still in the queue after {seconds} s: {listed.stdout}")
+
+
+@pytest.mark.slurm
+def test_a_study_through_slurm_arrays_has_the_same_keys_and_bits(cluster, tmp_path, data_root, alone):  # noqa: F811
+    path, store = small(tmp_path, data_root, PLAIN)
+    jobs = launched(path, store, "--", "--cpus-per-task=1")
+    states = {row["state"] for row in json.loads(ok("status", path, "--store", store, "--format", "json"))}
+    assert states <= {"queued", "running", "complete"}
+    # Launching again finds everything in the queue; the controller may be restarted meanwhile.
+    assert "nothing to submit" in ok("submit", path, "--store", store, "--script", SCRIPT)
+    cluster()
+    finished(jobs)
+    assert content(store) == alone
+    assert "nothing to submit" in ok("submit", path, "--store", store, "--script", SCRIPT)
+    assert queued(Store(store)) == {}
+
+
+LONG = PLAIN.replace("epochs=2, batch_size=50", "epochs=400, batch_size=50").replace(
+    'n in ("linear", "mlp") for s in (0, 1)', 'n in ("mlp",) for s in (0,)'
+).replace('"best": best(nets), "soup": uniform_soup(nets[:2])', '"again": nets[0].checkpoints([400])')  # fmt: skip
+
+
+@pytest.mark.slurm
+def test_a_training_that_is_requeued_twice_ends_with_the_same_bits(cluster, tmp_path, data_root):
+    """USR1, as before a time limit: the training saves, its job goes back to the queue, and goes on from there."""
+    path, store = small(tmp_path, data_root, LONG)
+    jobs = launched(path, store, "--", "--cpus-per-task=1")
+    logs = list((store / "submissions").iterdir())[0]
+    for _ in range(2):
+        output = logs / f"slurm-{jobs[0]}_0.out"
+        before = len(list((store / "attempts").glob("*/state/state.pt")))
+        deadline = time.monotonic() + 60
+        while (
+            "\n".join(
+                subprocess.run(
+                    ["squeue", "-h", "-o", "%T", f"--jobs={jobs[0]}_0"], capture_output=True, text=True
+                ).stdout.split()
+            )
+            != "RUNNING"
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+        time.sleep(9)
+        subprocess.run(["scancel", "--batch", "--signal=USR1", f"{jobs[0]}_0"], check=True)
+        deadline = time.monotonic() + 60
+        while not output.is_file() or output.read_text().count("stopped: what can go on later is saved") <= _:
+            assert time.monotonic() < deadline, output.read_text() if output.is_file() else before
+            time.sleep(0.3)
+    finished(jobs)
+    other = tmp_path / "other"
+    other.mkdir()
+    _, undisturbed = small(other, data_root, LONG)
+    assert make_study(f"{path}", None, undisturbed, quiet=True).run().exit_status == 0
+    assert content(store) == content(undisturbed)
+
+
+@pytest.mark.slurm
+def test_a_cancelled_array_is_submitted_again(cluster, tmp_path, data_root, alone):  # noqa: F811
+    path, store = small(tmp_path, data_root, PLAIN)
+    jobs = launched(path, store, "--", "--cpus-per-task=1")
+    time.sleep(4)
+    subprocess.run(["scancel", *map(str, jobs)], check=True)
+    finished(jobs, seconds=60)
+    assert len(Store(store).complete()) < len(alone)
+    finished(launched(path, store, "--", "--cpus-per-task=1"))
+    assert content(store) == alone
+
+
+# ---- without a cluster -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """SLURM's commands as scripts that write down how they were called."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    calls = tmp_path / "calls"
+    programs = {
+        "sbatch": f'echo "$@" >>{calls}; n=$(wc -l <{calls}); [ -e {tmp_path}/refuse ] && {{ echo "Invalid partition" >&2; exit 1; }}; echo $((100 + n))',
+        "scancel": f'echo cancel "$@" >>{calls}',
+        "scontrol": "echo 'MaxArraySize            = 4'",
+        "squeue": f"cat {tmp_path}/queue 2>/dev/null",
+    }
+    for name, body in programs.items():
+        (folder / name).write_text(f"#!/bin/bash\n{body}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return lambda: calls.read_text().splitlines()
+
+
+def test_a_wave_that_is_larger_than_slurm_allows_goes_out_in_chunks_after_the_wave_before(fake, tmp_path, data_root):
+    path, store = small(tmp_path, data_root, PLAIN)
+    out = ok("submit", path, "--store", store, "--script", SCRIPT, "--", "--partition=gpu", "--time=1:00")
+    calls, arrays = fake(), [line for line in out.splitlines() if line.startswith("wave")]
+    assert len(calls) == len(arrays)
+    (folder,) = (store / "submissions").iterdir()
+    submission, lines = read_submission(folder), read_lines(folder)
+    assert sum(int(call.split("--array=0-")[1].split()[0]) + 1 for call in calls) == len(lines) == submission.count
+    assert all(int(call.split("--array=0-")[1].split()[0]) < 4 for call in calls)
+    offsets = [int(call.split("SHIFTLINE_OFFSET=")[1].split(",")[0]) for call in calls]
+    assert offsets == sorted(offsets)
+    assert all("--partition=gpu --time=1:00" in call for call in calls)
+    first = submission.waves[0]
+    before = [row for row in json.loads((folder / "arrays.json").read_text()) if row["wave"] == first.number]
+    second = next(
+        call
+        for call, row in zip(calls, json.loads((folder / "arrays.json").read_text()), strict=True)
+        if row["wave"] != first.number
+    )
+    assert f"--dependency=afterany:{':'.join(str(row['job']) for row in before)}" in second
+    # What is in the queue is not submitted again; what is not any more, is.
+    tasks = [
+        (row["job"], task) for row in json.loads((folder / "arrays.json").read_text()) for task in range(row["count"])
+    ]
+    (tmp_path / "queue").write_text("\n".join(f"{job} {task} PENDING" for job, task in tasks[:-1]) + "\n")
+    assert len(queued(Store(store))) == len({k for line in lines[:-1] for k in line.keys})
+    assert "1 execution groups submitted" in ok("submit", path, "--store", store, "--script", SCRIPT)
+    (key, *_) = lines[0].keys
+    assert f"{tasks[0][0]}_0 pending" in ok("logs", key, "--store", store)
+
+
+def test_several_devices_are_several_tasks(fake, tmp_path, data_root):
+    path, store = small(tmp_path, data_root, PLAIN)
+    ok("submit", path, "--store", store, "--script", SCRIPT, "--devices", "2")
+    (folder,) = (store / "submissions").iterdir()
+    lines, arrays = read_lines(folder), [Array(**row) for row in json.loads((folder / "arrays.json").read_text())]
+    for call, array in zip(fake(), arrays, strict=True):
+        kinds = {lines[array.first + task].kind for task in range(array.count)}
+        assert ("--ntasks=2" in call) == (kinds <= {"train", "predict"})
+
+
+def test_groups_are_launched_with_what_they_need(fake, tmp_path, data_root):
+    path, store = small(tmp_path, data_root, PLAIN)
+    out = ok("freeze", path, "--store", store, "--out", tmp_path / "frozen", "--group", "best")
+    kinds = [line.kind for line in read_lines(tmp_path / "frozen")]
+    assert kinds.count("train") == 4
+    assert "select" in kinds
+    assert out.endswith(f"{len(kinds)} execution groups\n")
+    assert "has no group 'worst': its groups are 'nets', 'best', 'soup'" in error(
+        "freeze", path, "--store", store, "--out", tmp_path / "x", "--group", "worst"
+    )
+
+
+def test_lines_below_a_selection_get_their_keys_when_it_is_made(fake, tmp_path, data_root, monkeypatch):
+    """Every line is run in its order by hand: provisional keys become those of the plan that knows the winner."""
+    path, store = small(tmp_path, data_root, PLAIN)
+    ok("freeze", path, "--store", store, "--out", tmp_path / "frozen")
+    lines = read_lines(tmp_path / "frozen")
+    for number in range(len(lines)):
+        assert called("work-line", "--frozen", tmp_path / "frozen", "--line", number).returncode == 0
+    study = make_study(f"{path}", None, store)
+    assert {row.state for row in study.status()} == {"complete"}
+    assert set(study.plan().jobs) == Store(store).complete()
+
+
+def test_bad_submissions_are_one_clear_error(fake, tmp_path, data_root, monkeypatch):
+    path, store = small(tmp_path, data_root, PLAIN)
+    assert "batch script" in error("submit", path, "--store", store, "--script", tmp_path / "none.sbatch")
+    (tmp_path / "refuse").touch()
+    assert "sbatch refused: Invalid partition" in error(
+        "submit", path, "--store", store, "--script", SCRIPT, "--", "--partition=x"
+    )
+    ok("freeze", path, "--store", store, "--out", tmp_path / "frozen")
+    assert "has the lines 0 to" in error("work-line", "--frozen", tmp_path / "frozen", "--line", "999")
+    assert "holds no frozen submission" in error("work-line", "--frozen", tmp_path / "nowhere", "--line", "0")
+    lines = read_lines(tmp_path / "frozen")
+    last = str(len(lines) - 1)
+    assert "blocked: " in error("work-line", "--frozen", tmp_path / "frozen", "--line", last)
+    path.write_text(PLAIN.replace("lr=0.05", "lr=0.04"))
+    message = error("work-line", "--frozen", tmp_path / "frozen", "--line", "0")
+    assert "the study has changed since it was frozen: it has no train" in message
+    assert "lr=0.04" in message
+    store.rename(tmp_path / "moved")
+    assert "every node has to see it" in error("work-line", "--frozen", tmp_path / "frozen", "--line", "0")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "sbatch was not found" in error("submit", path, "--store", store, "--script", SCRIPT)
+    with pytest.raises(SlurmError, match="sbatch was not found"):
+        submit(read_submission(tmp_path / "frozen"), SCRIPT)
+    with pytest.raises(PlanError, match="holds no frozen submission"):
+        read_submission(tmp_path / "nowhere")

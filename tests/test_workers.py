@@ -1,0 +1,254 @@
+"""Worker processes on one machine: the same artifacts as one process, whatever dies on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from shiftline.jobs.context import NoProgress
+from shiftline.launch.activity import Activity, doing
+from shiftline.loading import make_study
+from shiftline.store.artifacts import Store
+from shiftline.store.attempts import Attempts
+from shiftline.store.upkeep import verify
+from test_cli import called, error
+
+STUDY = '''
+import os, signal, time
+
+from shiftline import *
+from shiftline.declare.recipes import Recipe
+
+
+class Trouble(Recipe):
+    """Does what it is told to do, once or always."""
+
+    tag = "tests/trouble"
+    what: str = "raise"
+    once: str = ""
+    init: Model | None = None
+
+    def make(self, work):
+        if self.once and os.path.exists(self.once):
+            return work.model(self.init)
+        if self.once:
+            open(self.once, "w").close()
+        if self.what == "raise":
+            raise ValueError("this recipe is broken")
+        if self.what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.what == "hang":
+            time.sleep(600)
+        return work.model(self.init)
+'''
+
+
+def small(tmp_path, data_root, body):
+    """A study file whose models() is given, and a store that shares the written data."""
+    path = tmp_path / "study.py"
+    path.write_text(body)
+    store = tmp_path / "store"
+    store.mkdir(exist_ok=True)
+    if not (store / "data").exists():
+        (store / "data").symlink_to(data_root)
+    return path, store
+
+
+PLAIN = """
+from shiftline import *
+
+class Small(ExperimentManager):
+    name = "small"
+    reference = handwritten_digits()
+    shifts = {"blur": handwritten_digits().test.shifted(Blur(2))}
+    threads = 1
+
+    def models(self):
+        nets = [FromScratch(glyph_net(n), epochs=2, batch_size=50, optimizer=SGD(lr=0.05), seed=s) for n in ("linear", "mlp") for s in (0, 1)]
+        return {"nets": nets, "best": best(nets), "soup": uniform_soup(nets[:2])}
+"""
+
+
+def content(store):
+    """What every artifact holds, without when and where it was made."""
+    found = {}
+    for key in Store(store).complete():
+        manifest = Store(store).manifest(key)
+        found[key] = (
+            manifest.kind,
+            {name: entry["sha256"] for name, entry in manifest.files.items()},
+            dict(manifest.summary),
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, data_root):
+    """The small study, run in one process that nothing disturbs."""
+    path, store = small(tmp_path_factory.mktemp("alone"), data_root, PLAIN)
+    assert make_study(f"{path}", None, store, quiet=True).run().exit_status == 0
+    return content(store)
+
+
+def command(path, store, *options):
+    return [sys.executable, "-m", "shiftline.cli", "run", str(path), "--store", str(store), *options]
+
+
+@pytest.mark.slow
+def test_workers_make_what_one_process_makes(tmp_path, data_root, alone):
+    path, store = small(tmp_path, data_root, PLAIN)
+    done = subprocess.run(command(path, store, "--workers", "2"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"small: {len(alone)} jobs done" in done.stdout
+    assert content(store) == alone
+    assert doing(Store(store)) == []
+    again = subprocess.run(command(path, store, "--workers", "2"), capture_output=True, text=True, check=False)
+    assert "nothing to do" in again.stdout
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_lose_nothing(tmp_path, data_root, alone):
+    """SIGKILL of a random worker at random moments until the study is done; a reader looks at the store all the time."""
+    path, store = small(tmp_path, data_root, PLAIN)
+    chance, kills = random.Random(0), 0
+    process = subprocess.Popen(
+        command(path, store, "--workers", "2", "--retries", "50", "--quiet"), stderr=subprocess.PIPE
+    )
+    while process.poll() is None:
+        time.sleep(chance.uniform(0.5, 3.0))
+        for key in Store(store).complete():
+            # Nothing is ever seen in parts.
+            assert Store(store).manifest(key).key == key
+        if kills < 12 and (busy := doing(Store(store))):
+            try:
+                os.kill(chance.choice(busy).pid, signal.SIGKILL)
+                kills += 1
+            except ProcessLookupError:
+                continue
+    assert process.returncode == 0, process.stderr.read()
+    assert kills >= 3
+    assert content(store) == alone
+    assert verify(Store(store)) == []
+
+
+@pytest.mark.slow
+def test_a_parent_that_is_killed_leaves_no_worker_behind_and_the_next_run_goes_on(tmp_path, data_root, alone):
+    path, store = small(tmp_path, data_root, PLAIN)
+    process = subprocess.Popen(command(path, store, "--workers", "2", "--quiet"))
+    while not doing(Store(store)):
+        time.sleep(0.1)
+    pids = [entry.pid for entry in doing(Store(store))]
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert subprocess.run(command(path, store, "--quiet"), check=False).returncode == 0
+    assert content(store) == alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "options", "said"),
+    [
+        ("raise", [], "ValueError: this recipe is broken"),
+        ("kill", ["--retries", "1"], "its process was killed by SIGKILL (2 times"),
+        (
+            "hang",
+            ["--retries", "0", "--job-timeout", "20"],
+            "it took longer than the 20 s of --job-timeout and was killed (1 times",
+        ),
+    ],
+)
+def test_a_job_that_cannot_be_done_blocks_only_what_needs_it(what, options, said, tmp_path, data_root):
+    body = PLAIN.replace("from shiftline import *", STUDY).replace(
+        '"soup": uniform_soup(nets[:2])', f'"trouble": Trouble(what={what!r}, init=nets[0])'
+    )
+    path, store = small(tmp_path, data_root, body)
+    done = subprocess.run(command(path, store, "--workers", "2", *options), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "1 jobs failed, 6 need them and were not run" in done.stderr
+    states = json.loads(subprocess.run(
+        [sys.executable, "-m", "shiftline.cli", "status", str(path), "--store", str(store), "--format", "json"],
+        capture_output=True, text=True, check=True,
+    ).stdout)  # fmt: skip
+    counts = {state: sum(row["state"] == state for row in states) for state in ("failed", "blocked", "missing")}
+    assert counts == {"failed": 1, "blocked": 6, "missing": 0}
+    (failed,) = [row for row in states if row["state"] == "failed"]
+    assert (
+        said.split(" (")[0]
+        in subprocess.run(
+            [sys.executable, "-m", "shiftline.cli", "logs", failed["key"], "--store", str(store)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--workers", "0"], "--workers 0: expected 1 or more"),
+        (["--workers", "9999"], "this machine has"),
+        (["--workers", "2", "--devices", "2"], "several jobs at once, or several processes for one job"),
+    ],
+)
+def test_bad_numbers_of_workers_are_one_clear_error(options, message):
+    assert message in error("run", "digits", *options)
+
+
+def test_what_a_process_holds_is_seen_and_forgotten(tmp_path):
+    from types import SimpleNamespace
+
+    activity = Activity(Store(tmp_path), NoProgress())
+    activity.hold([SimpleNamespace(key="k" * 64, kind="train", label="a net")])
+    activity.begin("a net", 10)
+    activity._written = 0.0
+    activity.advance(4)
+    (entry,) = doing(Store(tmp_path))
+    assert (entry.keys, entry.kind, entry.label, entry.done, entry.total) == (("k" * 64,), "train", "a net", 4, 10)
+    assert entry.pid == os.getpid()
+    (tmp_path / "activity" / "other-1.json").write_text("{")
+    assert len(doing(Store(tmp_path))) == 1
+    activity.end()
+    assert doing(Store(tmp_path)) == []
+
+
+def test_deaths_are_counted_until_a_job_is_done(tmp_path):
+    attempts = Attempts(Store(tmp_path))
+    assert [attempts.record_death("k", reason) for reason in ("first", "second")] == [1, 2]
+    assert attempts.deaths("k") == ["first", "second"]
+    attempts.succeed("k")
+    assert attempts.deaths("k") == []
+    before = time.time()
+    attempts.record_failure("j", "label", ValueError("x"))
+    assert attempts.failed_since(before - 1) == {"j"}
+    assert attempts.failed_since(time.time() + 60) == set()
+
+
+def test_a_released_claim_says_nothing(tmp_path):
+    attempts = Attempts(Store(tmp_path))
+    with attempts.claim("k"):
+        assert "pid" in (tmp_path / "attempts/k/claim").read_text()
+    assert (tmp_path / "attempts/k/claim").read_text() == ""
+
+
+def test_fail_fast_starts_nothing_more(tmp_path, data_root):
+    body = PLAIN.replace("from shiftline import *", STUDY).replace(
+        'return {"nets": nets', 'return {"trouble": Trouble(), "nets": nets'
+    )
+    path, store = small(tmp_path, data_root, body)
+    done = called("run", path, "--store", store, "--fail-fast", "--quiet")
+    assert done.returncode == 1
+    assert len(Store(store).complete()) == 0
