@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,7 +71,9 @@ def submit(
     parameters, options = given[:cut], given[cut:]
     slurm.check_slurm()
     manager = make_study(study, parameters, store)
-    folder = slurm.submissions_folder(manager.store) / f"{manager.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    # Two launches within a second are two submissions.
+    moment = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+    folder = slurm.submissions_folder(manager.store) / f"{manager.name}-{moment}"
     frozen = manager.freeze(folder, study=_named_everywhere(study), parameters=parameters, groups=group or ())
     if not frozen.count:
         print(f"{manager.name}: nothing to submit, every job is complete or in the queue.")

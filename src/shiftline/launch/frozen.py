@@ -86,7 +86,16 @@ def freeze(
     ----------
     pending : callable
         Whether a job has to be run: it is not complete, not queued, and belongs to the groups that were asked for.
+
+    Raises
+    ------
+    PlanError
+        The folder holds a submission already: its tasks may be in a queue.
     """
+    if (folder / "submission.json").exists():
+        raise PlanError(
+            f"{folder} holds a frozen submission already, whose tasks may be in a queue: name another folder."
+        )
     lines: list[Line] = []
     waves: list[Wave] = []
     for number, wave in enumerate(plan.waves(), start=1):
