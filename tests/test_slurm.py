@@ -73,57 +73,6 @@ def test_a_study_through_slurm_arrays_has_the_same_keys_and_bits(cluster, tmp_pa
     assert queued(Store(store)) == {}
 
 
-LONG = PLAIN.replace("epochs=2, batch_size=50", "epochs=400, batch_size=50").replace(
-    'n in ("linear", "mlp") for s in (0, 1)', 'n in ("mlp",) for s in (0,)'
-).replace('"best": best(nets), "soup": uniform_soup(nets[:2])', '"again": nets[0].checkpoints([400])')  # fmt: skip
-
-
-@pytest.mark.slurm
-def test_a_training_that_is_requeued_twice_ends_with_the_same_bits(cluster, tmp_path, data_root):
-    """USR1, as before a time limit: the training saves, its job goes back to the queue, and goes on from there."""
-    path, store = small(tmp_path, data_root, LONG)
-    jobs = launched(path, store, "--", "--cpus-per-task=1")
-    logs = list((store / "submissions").iterdir())[0]
-    for _ in range(2):
-        output = logs / f"slurm-{jobs[0]}_0.out"
-        before = len(list((store / "attempts").glob("*/state/state.pt")))
-        deadline = time.monotonic() + 60
-        while (
-            "\n".join(
-                subprocess.run(
-                    ["squeue", "-h", "-o", "%T", f"--jobs={jobs[0]}_0"], capture_output=True, text=True
-                ).stdout.split()
-            )
-            != "RUNNING"
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.3)
-        time.sleep(9)
-        subprocess.run(["scancel", "--batch", "--signal=USR1", f"{jobs[0]}_0"], check=True)
-        deadline = time.monotonic() + 60
-        while not output.is_file() or output.read_text().count("stopped: what can go on later is saved") <= _:
-            assert time.monotonic() < deadline, output.read_text() if output.is_file() else before
-            time.sleep(0.3)
-    finished(jobs)
-    other = tmp_path / "other"
-    other.mkdir()
-    _, undisturbed = small(other, data_root, LONG)
-    assert make_study(f"{path}", None, undisturbed, quiet=True).run().exit_status == 0
-    assert content(store) == content(undisturbed)
-
-
-@pytest.mark.slurm
-def test_a_cancelled_array_is_submitted_again(cluster, tmp_path, data_root, alone):  # noqa: F811
-    path, store = small(tmp_path, data_root, PLAIN)
-    jobs = launched(path, store, "--", "--cpus-per-task=1")
-    time.sleep(4)
-    subprocess.run(["scancel", *map(str, jobs)], check=True)
-    finished(jobs, seconds=60)
-    assert len(Store(store).complete()) < len(alone)
-    finished(launched(path, store, "--", "--cpus-per-task=1"))
-    assert content(store) == alone
-
-
 # ---- without a cluster -----------------------------------------------------------------------------------------------
 
 
