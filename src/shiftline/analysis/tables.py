@@ -80,7 +80,8 @@ def panel(table: pd.DataFrame, shift: str, *, reference: str = REFERENCE) -> pd.
     -------
     DataFrame
         Indexed by model, in the table's order: reference, shifted (fractions, NaN where missing), n_reference, n_shifted,
-        se_reference, se_shifted (standard errors of what is no proportion), key (of the shifted value), and the table's other per-model columns.
+        se_reference, se_shifted (standard errors of what is no proportion), key (of the shifted value), and the table's other
+        per-model columns.
     """
     per_model = [c for c in ("group", "recipe", "seed", "epoch", "alpha") if c in table.columns]
     y = table[table["distribution"] == shift].set_index("model")
