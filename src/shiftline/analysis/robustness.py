@@ -34,8 +34,8 @@ def effective_robustness(
 
     ``ER(f) = acc_shift(f) - beta(acc_ref(f))``. The interval adds, on the transformed scale, the variance of the line at
     the model and the variances of the model's two values (delta method: binomial by `n`, or by the column `se` for what is no
-    proportion; left out where both are unknown); its half-width is ``t_{n-2}`` times the root of the sum, and its ends are mapped back
-    through g^-1. Images that two models share are not taken into account: compare models with a paired test instead.
+    proportion; left out where both are unknown); its half-width is ``t_{n-2}`` times the root of the sum, and its ends are
+    mapped back through g^-1. Images that two models share are not taken into account: compare models with a paired test instead.
 
     Parameters
     ----------
