@@ -126,6 +126,34 @@ def test_a_wave_that_is_larger_than_slurm_allows_goes_out_in_chunks_after_the_wa
     assert f"{tasks[0][0]}_0 pending" in ok("logs", key, "--store", store)
 
 
+def test_the_launch_script_passes_parameters_and_options_on(fake, tmp_path, data_root):
+    body = PLAIN.replace(
+        "    threads = 1\n",
+        "    threads = 1\n\n    def __init__(self, *, seeds: int = 2, **options):\n        super().__init__(**options)\n        self.seeds = seeds\n",
+    )
+    path, store = small(
+        tmp_path,
+        data_root,
+        body.replace("for s in (0, 1)", "for s in range(self.seeds)").replace(', "soup": uniform_soup(nets[:2])', ""),
+    )
+    command = [
+        "bash",
+        str(ROOT / "scripts/slurm_launch.sh"),
+        path.name,
+        "seeds=1",
+        "--store",
+        store.name,
+        "--",
+        "--partition=gpu",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (store / "submissions").iterdir()
+    assert read_submission(folder).parameters == ("seeds=1",)
+    assert [line.kind for line in read_lines(folder)].count("train") == 2
+    assert all(f"--partition=gpu {SCRIPT}" in call for call in fake())
+
+
 def test_several_devices_are_several_tasks(fake, tmp_path, data_root):
     path, store = small(tmp_path, data_root, PLAIN)
     ok("submit", path, "--store", store, "--script", SCRIPT, "--devices", "2")
