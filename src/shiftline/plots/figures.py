@@ -113,11 +113,12 @@ def robustness_figure(table: pd.DataFrame, *, baseline: str, scale: str, title: 
             )
         )
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False, fontsize=9)
+    reference = measured(table, [REFERENCE])
     for ax in axes[-4:]:
-        ax.set_xlabel(f"reference {measured(table, [REFERENCE])} (%)", fontsize=9)
+        ax.set_xlabel(f"reference {reference} (%)", fontsize=9)
     shifted = measured(table, [name for name in names if name != AVERAGE])
     figure.supylabel(f"{shifted} under shift (%)", fontsize=10)
-    figure.suptitle(f"{title}: {shifted} under shift against the reference ({scale} axes)", fontsize=11)
+    figure.suptitle(f"{title}: {shifted} under shift against reference {reference} ({scale} axes)", fontsize=11)
     return figure, numbers
 
 
