@@ -203,11 +203,12 @@ def test_writing_a_folder_of_images_and_using_it(tmp_path):
                 noise = np.random.default_rng([i, level, n]).integers(-30, 30, (40, 36, 3))
                 Image.fromarray((level + noise).clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
         out = ok(
-            "data", "write", "shades", split, "--images", tmp_path / "images" / split, "--store", tmp_path / "s", "--form", "jpeg",
+            "data", "write", "shades", "--split", split, "--images", tmp_path / "images" / split, "--store", tmp_path / "s", "--form", "jpeg",
             "--short-side", 34,
         )  # fmt: skip
         assert f"shades/{split}: {2 * n} images, 2 classes" in out
-    assert "shades/train" in ok("data", "list", "--store", tmp_path / "s")
+    (row,) = [line for line in ok("data", "list", "--store", tmp_path / "s").splitlines() if "shades" in line]
+    assert "test, train, val" in row
     (tmp_path / "shades.py").write_text(
         "from shiftline import *\n"
         "class Shades(ExperimentManager):\n"

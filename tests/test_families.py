@@ -67,7 +67,13 @@ def splits_of(name):
     return FAMILIES[name].usual_splits or ("gaussian_noise-3",)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+LARGE = ("imagenet", "imagenet-v2", "imagenet-sketch", "imagenet-c", "wilds-iwildcam")
+"""Families whose miniatures take a second or more: they need a file for every class."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in FAMILIES]
+)
 def test_every_family_is_found_listed_written_and_read_again(name, tree, tmp_path):
     family = FAMILIES[name]
     assert data_roots(tree(name)).find(family) is not None

@@ -177,6 +177,7 @@ def test_8_each_example_counts_once(tiny):
             assert len(ids) == len(torch.unique(ids)) == expected
 
 
+@pytest.mark.slow
 def test_9_analysis_and_plots_work_without_torch():
     code = """
 import sys
@@ -207,6 +208,7 @@ print(sorted(n for n in outside if not n.startswith("_")))
     assert python(code).stdout.strip() in ("[]", "['sitecustomize']")
 
 
+@pytest.mark.slow
 def test_10_there_is_no_import_time_work_and_no_process_wide_state():
     """No module calls anything when it is imported, but definitions, constants and a logger-free type alias."""
     code = """
