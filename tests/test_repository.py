@@ -226,7 +226,7 @@ def test_setup_is_idempotent_and_works_from_anywhere_with_a_space_in_the_path(tm
     out = subprocess.run(
         [place / ".venv" / "bin" / "shiftline", "data", "list"], cwd="/tmp", capture_output=True, text=True, check=True
     )
-    assert "digits/train" in out.stdout
+    assert "typed-digits" in out.stdout
 
 
 @pytest.mark.slow

@@ -82,7 +82,9 @@ def data_list(store: StoreFolder = DEFAULT_STORE, root: Root = None) -> None:
 
 @data.command("write")
 def data_write(
-    name: Annotated[str, typer.Argument(help="A data set of `shiftline data list`, or a name for your own images.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A data set of `shiftline data list`, or a name for your own images.")
+    ],
     split: Annotated[
         list[str] | None,
         typer.Option("--split", help="Split to write; may be repeated. All that are found unless given."),
