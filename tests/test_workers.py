@@ -252,3 +252,14 @@ def test_fail_fast_starts_nothing_more(tmp_path, data_root):
     assert "ValueError: this recipe is broken" in done.stderr
     kinds = [Store(store).manifest(key).document["kind"] for key in Store(store).complete()]
     assert "predict" not in kinds
+
+
+def test_workers_that_cannot_begin_are_no_finished_run(tmp_path, data_root):
+    path, store = small(tmp_path, data_root, PLAIN)
+    done = subprocess.run(
+        command(path, store, "--retries", "0", "--reader", "dali"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "error: there is no reader 'dali': choose auto, ffcv, plain" in done.stderr
+    assert "need them and were not run" in done.stderr
+    assert "nothing to do" not in done.stdout

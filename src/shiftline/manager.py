@@ -204,45 +204,22 @@ class ExperimentManager:
         PlanError
             The study has changed since it was frozen, or what the line needs is not complete.
         """
-        from shiftline.jobs.ranks import started_ranks
-        from shiftline.launch.activity import Activity
         from shiftline.launch.frozen import jobs_of
-        from shiftline.launch.in_process import Outcome, StopFlag, follow, run_jobs
+        from shiftline.launch.in_process import StopFlag, run_jobs
         from shiftline.launch.planning import key_now
         from shiftline.launch.progress import RunProgress
 
         study, stop = self.declaration(), StopFlag()
-        self.store.check_writable()
         plan = self._plan(write=False)
         jobs = jobs_of(
             line, plan, lambda: plan_study(study, self.store, write=False, selections=False),
             lambda job: key_now(job, study, self.store),
         )  # fmt: skip
-        activity = Activity(self.store, RunProgress(self.name, quiet=True))
-        ranks = started_ranks() if _started_with_others() else None
-
-        def context(plan: Plan) -> Context:
-            import torch
-
-            torch.set_num_threads(self.threads)
-            return self._context(plan, stop, activity, ranks)
-
-        try:
-            with stop.listening():
-                if ranks is None:
-                    return run_jobs(jobs, lambda: context(plan), plan, self.store, stop=stop)
-                ranks.connect(_device(ranks.local_rank))
-                try:
-                    if not ranks.first:
-                        follow(lambda: self._plan(write=False), context, ranks)
-                        return Outcome(plan, followed=True)
-                    outcome = run_jobs(jobs, lambda: context(plan), plan, self.store, stop=stop)
-                    ranks.broadcast(None)
-                    return outcome
-                finally:
-                    ranks.leave()
-        finally:
-            activity.end()
+        with stop.listening():
+            return self._together(
+                stop, RunProgress(self.name, quiet=True),
+                lambda context: run_jobs(jobs, lambda: context(plan), plan, self.store, stop=stop),
+            )  # fmt: skip
 
     def status(self) -> list[JobStatus]:
         """Return the state of every job: also of those in SLURM's queue. Never writes."""
@@ -375,18 +352,31 @@ class ExperimentManager:
     # ---- inside ----------------------------------------------------------------------------------------------------
 
     def _run(
+        self, stop: Callable[[], bool], progress: RunProgress, *, fail_fast: bool, skip: Callable[[], set[str]] = set
+    ) -> Outcome:
+        """Run all that is not complete and can be run."""
+        from shiftline.launch.in_process import run_plan
+
+        self.declaration()
+
+        def everything(context: Callable[[Plan], Context]) -> Outcome:
+            return run_plan(
+                self._recorded_plan, context, self.store, stop=stop, announce=progress.announce, skip=skip, fail_fast=fail_fast
+            )  # fmt: skip
+
+        return self._together(stop, progress, everything)
+
+    def _together(
         self,
         stop: Callable[[], bool],
         progress: RunProgress,
-        *,
-        fail_fast: bool,
-        skip: Callable[[], set[str]] = set,
+        work: Callable[[Callable[[Plan], Context]], Outcome],
     ) -> Outcome:
+        """Do some work, given what makes a context for it; or, where another process leads, this one's share of that."""
         from shiftline.jobs.ranks import started_ranks
         from shiftline.launch.activity import Activity
-        from shiftline.launch.in_process import Outcome, follow, run_plan
+        from shiftline.launch.in_process import Outcome, follow
 
-        self.declaration()
         self.store.check_writable()
         ranks = started_ranks() if _started_with_others() else None
         activity = Activity(self.store, progress)
@@ -399,27 +389,16 @@ class ExperimentManager:
             torch.set_num_threads(self.threads)
             return self._context(plan, stop, activity, ranks)
 
-        def run_here() -> Outcome:
-            return run_plan(
-                self._recorded_plan,
-                context,
-                self.store,
-                stop=stop,
-                announce=progress.announce,
-                skip=skip,
-                fail_fast=fail_fast,
-            )
-
         try:
             with progress.showing():
                 if ranks is None:
-                    return run_here()
+                    return work(context)
                 ranks.connect(_device(ranks.local_rank))
                 try:
                     if not ranks.first:
                         follow(lambda: self._plan(write=False), context, ranks)
                         return Outcome(self._plan(write=False), followed=True)
-                    outcome = run_here()
+                    outcome = work(context)
                     ranks.broadcast(None)
                     return outcome
                 finally:

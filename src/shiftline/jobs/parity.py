@@ -94,8 +94,9 @@ def compare(model: ParityModel, listing: Listing, split: Split, folder: DataFold
             f"{split} was written with {sidecar.record.count} images, the files are {len(listing.examples)}: write it anew, "
             "without --skip-damaged."
         )
-    torch.manual_seed(0)
-    network, transform, preprocessing = _library_model(model, listing)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network, transform, preprocessing = _library_model(model, listing)
     view = select_some(open_view(split, folder), count)
     mean, std = (torch.tensor(preprocessing[name])[:, None, None] for name in ("mean", "std"))
     pixels: list[Tensor] = []

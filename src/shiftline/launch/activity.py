@@ -61,7 +61,7 @@ class Activity:
     """This process's file; also a `Progress` that passes on what it is told."""
 
     def __init__(self, store: Store, progress: Progress) -> None:
-        self._path = folder_of(store) / f"{socket.gethostname()}-{os.getpid()}.json"
+        self._path = file_of(store, socket.gethostname(), os.getpid())
         self._inner = progress
         self._state: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid()}
         self._written = 0.0
@@ -101,15 +101,15 @@ class Activity:
             temporary.unlink(missing_ok=True)
 
 
-def folder_of(store: Store) -> Path:
-    """Return the folder of the files."""
-    return store.root / "activity"
+def file_of(store: Store, host: str, pid: int) -> Path:
+    """Return the file of a process."""
+    return store.root / "activity" / f"{host}-{pid}.json"
 
 
 def doing(store: Store) -> list[Doing]:
     """Return what processes said last; one that died may still be there."""
     found = []
-    for path in sorted(folder_of(store).glob("*.json")):
+    for path in sorted((store.root / "activity").glob("*.json")):
         try:
             state = json.loads(path.read_bytes())
             found.append(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shiftline.errors import DeviceError
-from shiftline.launch.activity import Doing, doing
+from shiftline.launch.activity import Doing, doing, file_of
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
 
@@ -55,6 +55,8 @@ class Workers:
         Seconds after which a job counts as hanging, and its process is killed.
     fail_fast : bool
         Stop all workers once a job has failed.
+    since : float
+        When the run began, in seconds since 1970.
     """
 
     store: Store
@@ -65,7 +67,9 @@ class Workers:
     timeout: float | None = None
     fail_fast: bool = False
     stopped: bool = False
+    since: float = field(default_factory=time.time, repr=False)
     _fruitless: int = field(default=0, repr=False)
+    _signalled: list[int] = field(default_factory=list, repr=False)
 
     def run(self, show: Callable[[list[Doing]], None] = lambda doings: None) -> int:
         """Run until no worker has anything left to do; return 130 where it was stopped, else 0.
@@ -75,11 +79,10 @@ class Workers:
         DeviceError
             Workers die before they hold a job.
         """
-        self.since, self.attempts = time.time(), Attempts(self.store)
-        workers = [self._start(slot) for slot in range(self.count)]
+        workers: list[Worker] = []
         before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        self._signalled: list[int] = []
         try:
+            workers += (self._start(slot) for slot in range(self.count))
             while workers:
                 self._pass_on(workers)
                 news = {entry.pid: entry for entry in doing(self.store)}
@@ -95,6 +98,11 @@ class Workers:
             for number, handler in before.items():
                 signal.signal(number, handler)
         return 130 if self.stopped and not self.attempts.failed_since(self.since) else 0
+
+    @property
+    def attempts(self) -> Attempts:
+        """The attempts of the store."""
+        return Attempts(self.store)
 
     def _start(self, slot: int) -> Worker:
         environment = dict(os.environ)
@@ -139,21 +147,18 @@ class Workers:
         else:
             reason = f"its process ended with status {status}"
         held = [key for key in mine.keys if not self.store.has(key)] if mine is not None else []
-        if not held:
+        if mine is None or not held:
             self._fruitless += 1
             if self._fruitless >= FRUITLESS:
                 raise DeviceError(
                     f"{self._fruitless} workers died before they held a job ({reason}): run the study without --workers to see why."
                 )
+            return
         for key in held:
-            if self.attempts.record_death(key, reason) > self.retries:
-                tries = len(self.attempts.deaths(key))
-                label = mine.label if mine is not None else key[:12]
-                self.attempts.record_failure(
-                    key, label, DeviceError(f"{reason} ({tries} times; the last time on {mine.host if mine else '?'})")
-                )
-        if mine is not None:
-            (self.store.root / "activity" / f"{mine.host}-{mine.pid}.json").unlink(missing_ok=True)
+            if (tries := self.attempts.record_death(key, reason)) > self.retries:
+                error = DeviceError(f"{reason} ({tries} times; the last time on {mine.host})")
+                self.attempts.record_failure(key, mine.label, error)
+        file_of(self.store, mine.host, mine.pid).unlink(missing_ok=True)
 
 
 def check_workers(wanted: int, devices: int) -> int:

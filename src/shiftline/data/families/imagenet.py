@@ -17,6 +17,8 @@ from shiftline.declare.label_spaces import sub_list
 RESEARCH = "research and education only, by agreement with image-net.org"
 SPLITS = ("train", "held-out", "val", "train-whole")
 HELD_OUT_SHARE = 0.02
+FIRST_SYNSET = "n01440764"
+"""A class folder to look for: the others need a library to name them."""
 V2 = {
     "matched-frequency": "imagenetv2-matched-frequency-format-val",
     "threshold-0.7": "imagenetv2-threshold0.7-format-val",
@@ -84,12 +86,7 @@ def _imagenet(root: Path, split: str) -> Listing:
 
 def _has_imagenet(root: Path, split: str) -> bool:
     names = ("val", "val_in_folder") if split == "val" else ("train",)
-    return any((root / name / synsets_first()).is_dir() for name in names)
-
-
-def synsets_first() -> str:
-    """The first class folder, for a quick look that needs no library."""
-    return "n01440764"
+    return any((root / name / FIRST_SYNSET).is_dir() for name in names)
 
 
 IMAGENET = Family(

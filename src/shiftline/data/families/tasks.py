@@ -94,7 +94,7 @@ def _dtd(root: Path, split: str) -> Listing:
 def _eurosat(root: Path, split: str) -> Listing:
     require_split(split, PUBLISHED, what="eurosat")
     names: Mapping[str, str] = class_names("eurosat")
-    what, source = f"eurosat/{split}", EUROSAT.source
+    what, source, listing = f"eurosat/{split}", EUROSAT.source, ""
     if (root / "EuroSAT_splits").is_dir():
         place = root / "EuroSAT_splits" / split
         examples = labelled(root, class_folders(place, list(names), what=what, source=source), what=what, source=source)
@@ -111,8 +111,8 @@ def _eurosat(root: Path, split: str) -> Listing:
             "val": [example for example, out in zip(rest, val, strict=True) if out],
             "train": [example for example, out in zip(rest, val, strict=True) if not out],
         }
-        examples = chosen[split]
-    return Listing(examples, tuple(names.values()), Description(parts=(split,)))
+        examples, listing = chosen[split], listing_digest(everything)
+    return Listing(examples, tuple(names.values()), Description(parts=(split,), listing=listing))
 
 
 def _gtsrb(root: Path, split: str) -> tuple[list[Example], tuple[str, ...]]:
@@ -182,10 +182,6 @@ def _resisc45(root: Path, split: str) -> Listing:
     lists = {one: (root / f"resisc45-{one}.txt").read_text().split() for one in PUBLISHED}
     files, classes = lists[split], sorted({name.rsplit("_", 1)[0] for of_split in lists.values() for name in of_split})
     owners = [name.rsplit("_", 1)[0] for name in files]
-    if unknown := sorted(set(owners) - set(classes)):
-        raise DataError(
-            f"resisc45/{split}: {root / 'NWPU-RESISC45'} lacks the folder {unknown[0]}. Get it from {RESISC45.source}."
-        )
     names = [f"NWPU-RESISC45/{owner}/{name}" for owner, name in zip(owners, files, strict=True)]
     examples = files_of(
         root, names, [classes.index(o) for o in owners], what=f"resisc45/{split}", source=RESISC45.source
