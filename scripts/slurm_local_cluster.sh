@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# A SLURM cluster of one node on this machine, to try things on. Needs root, and slurm-wlm and munge (installed by apt where that is possible).
+# A SLURM cluster on this machine, to try things on: of one node, or of SHIFTLINE_NODES that share its cores. Needs root, and slurm-wlm and munge (installed by apt where that is possible).
 #   bash scripts/slurm_local_cluster.sh start     configure and start munge, slurmctld and slurmd
 #   bash scripts/slurm_local_cluster.sh stop      stop them
 #   bash scripts/slurm_local_cluster.sh restart-controller
 # Everything it writes is below SHIFTLINE_CLUSTER (/tmp/shiftline-cluster), but for munge's key and SLURM's link to its configuration.
 set -euo pipefail
 folder=${SHIFTLINE_CLUSTER:-/tmp/shiftline-cluster}
+nodes=${SHIFTLINE_NODES:-1}
 export SLURM_CONF=$folder/slurm.conf
 
 fail() { printf 'slurm_local_cluster: %s\n' "$*" >&2; exit 1; }
@@ -27,22 +28,20 @@ configure() {
     chmod 700 /etc/munge && chmod 400 /etc/munge/munge.key && chmod 755 /run/munge
     # Memory is counted by what SLURM can see of this machine, less a little.
     memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
-    host=$(hostname -s)
     cat >"$SLURM_CONF" <<CONF
 ClusterName=shiftline
-SlurmctldHost=$host(127.0.0.1)
+SlurmctldHost=$(hostname -s)(127.0.0.1)
 SlurmctldPort=16817
-SlurmdPort=16818
 AuthType=auth/munge
 CryptoType=crypto/munge
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation=$folder/state
-SlurmdSpoolDir=$folder/spool
+SlurmdSpoolDir=$folder/spool/%n
 SlurmctldPidFile=$folder/slurmctld.pid
-SlurmdPidFile=$folder/slurmd.pid
+SlurmdPidFile=$folder/slurmd-%n.pid
 SlurmctldLogFile=$folder/log/slurmctld.log
-SlurmdLogFile=$folder/log/slurmd.log
+SlurmdLogFile=$folder/log/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -55,8 +54,10 @@ MaxArraySize=${SHIFTLINE_MAX_ARRAY:-1001}
 KillWait=5
 InactiveLimit=0
 JobRequeue=1
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory State=UNKNOWN
-PartitionName=local Nodes=$host Default=YES MaxTime=INFINITE State=UP
+$(for n in $(seq "$nodes"); do
+    echo "NodeName=local$n NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$((16817 + n)) CPUs=$(nproc) RealMemory=$((memory / nodes)) State=UNKNOWN"
+done)
+PartitionName=local Nodes=local[1-$nodes] Default=YES MaxTime=INFINITE State=UP
 CONF
 }
 
@@ -67,25 +68,28 @@ start() {
     configure
     pgrep -x munged >/dev/null || runuser -u munge -- /usr/sbin/munged || fail "munged does not start: see /var/log/munge."
     running "$folder/slurmctld.pid" || slurmctld
-    running "$folder/slurmd.pid" || slurmd
+    for n in $(seq "$nodes"); do
+        running "$folder/slurmd-local$n.pid" || slurmd -N "local$n"
+    done
     for _ in $(seq 60); do
-        state=$(sinfo -h -o %T 2>/dev/null || true)
-        case $state in
-        idle | mixed | allocated) echo "slurm_local_cluster: ready ($(nproc) cores). In this shell: export SLURM_CONF=$SLURM_CONF"; return ;;
-        *down* | *drain*) scontrol update nodename="$(hostname -s)" state=resume 2>/dev/null || true ;;
-        esac
+        states=$(sinfo -h -N -o %T 2>/dev/null || true)
+        if [ -n "$states" ] && ! grep -qvE '^(idle|mixed|allocated)$' <<<"$states"; then
+            echo "slurm_local_cluster: ready ($(nproc) cores). In this shell: export SLURM_CONF=$SLURM_CONF"
+            return
+        fi
+        if grep -qE 'down|drain' <<<"$states"; then scontrol update nodename="local[1-$nodes]" state=resume 2>/dev/null || true; fi
         sleep 0.5
     done
-    fail "the node does not become ready (${state:-no answer}): see $folder/log."
+    fail "the nodes do not become ready (${states:-no answer}): see $folder/log."
 }
 
 stop() {
-    for name in slurmd slurmctld; do
-        if running "$folder/$name.pid"; then kill "$(cat "$folder/$name.pid")"; fi
-    done
-    for _ in $(seq 40); do
-        running "$folder/slurmctld.pid" || running "$folder/slurmd.pid" || break
-        sleep 0.25
+    for pid in "$folder"/slurm*.pid; do
+        if running "$pid"; then kill "$(cat "$pid")"; fi
+        for _ in $(seq 40); do
+            running "$pid" || break
+            sleep 0.25
+        done
     done
     echo "slurm_local_cluster: stopped"
 }

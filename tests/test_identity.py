@@ -152,7 +152,7 @@ def test_fields_of_speed_stay_out_of_identity_and_of_equality():
     class Work(Declaration):
         tag = "test/work"
         size: int
-        workers: int = speed_only(1)
+        workers: int = speed_only(default=1)
 
     assert canonical(Work(3, 8)) == {"type": "test/work", "size": 3}
     assert Work(3, 8) == Work(3, 1)

@@ -1,11 +1,10 @@
-"""Real SLURM arrays on a cluster of one node: the same artifacts as in one process, after time limits and cancellations too."""
+"""What is frozen and submitted, with SLURM's commands as scripts that write down how they were called."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -16,64 +15,10 @@ from shiftline.launch.slurm import Array, SlurmError, queued, submit
 from shiftline.loading import make_study
 from shiftline.store.artifacts import Store
 from test_cli import called, error, ok
-from test_workers import PLAIN, alone, content, small  # noqa: F401 - a fixture.
+from test_workers import PLAIN, small
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts/slurm_job.sbatch"
-
-
-@pytest.fixture(scope="session")
-def cluster():
-    """A SLURM of one node; its controller keeps finished jobs, and starts waiting ones within seconds."""
-    if os.getuid() != 0:
-        pytest.skip("starting a cluster needs root")
-    environment = os.environ | {"SHIFTLINE_CLUSTER": "/tmp/shiftline-test-cluster", "SHIFTLINE_MAX_ARRAY": "7"}
-    script = str(ROOT / "scripts/slurm_local_cluster.sh")
-    subprocess.run(["bash", script, "start"], env=environment, check=True, stdout=subprocess.DEVNULL)
-    os.environ["SLURM_CONF"] = "/tmp/shiftline-test-cluster/slurm.conf"
-    yield lambda: subprocess.run(["bash", script, "restart-controller"], env=environment, check=True)
-    subprocess.run(["scancel", "--user=root"], check=False)
-    subprocess.run(["bash", script, "stop"], env=environment, check=True, stdout=subprocess.DEVNULL)
-    del os.environ["SLURM_CONF"]
-
-
-def launched(path, store, *options):
-    out = ok("submit", path, "--store", store, "--script", SCRIPT, *options)
-    return [int(line.split("array ")[1].split()[0]) for line in out.splitlines() if line.startswith("wave")]
-
-
-def finished(jobs, *, seconds=400):
-    """Wait until no task of these arrays is in the queue."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        listed = subprocess.run(
-            ["squeue", "--noheader", "--format=%F", f"--jobs={','.join(map(str, jobs))}"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if not listed.stdout.strip():
-            return
-        time.sleep(1)
-    raise AssertionError(f"still in the queue after {seconds} s: {listed.stdout}")
-
-
-@pytest.mark.slurm
-def test_a_study_through_slurm_arrays_has_the_same_keys_and_bits(cluster, tmp_path, data_root, alone):  # noqa: F811
-    path, store = small(tmp_path, data_root, PLAIN)
-    jobs = launched(path, store, "--", "--cpus-per-task=1")
-    states = {row["state"] for row in json.loads(ok("status", path, "--store", store, "--format", "json"))}
-    assert states <= {"queued", "running", "complete"}
-    # Launching again finds everything in the queue; the controller may be restarted meanwhile.
-    assert "nothing to submit" in ok("submit", path, "--store", store, "--script", SCRIPT)
-    cluster()
-    finished(jobs)
-    assert content(store) == alone
-    assert "nothing to submit" in ok("submit", path, "--store", store, "--script", SCRIPT)
-    assert queued(Store(store)) == {}
-
-
-# ---- without a cluster -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -164,6 +109,23 @@ def test_several_devices_are_several_tasks(fake, tmp_path, data_root):
         assert ("--ntasks=2" in call) == (kinds <= {"train", "predict"})
 
 
+def test_a_recipe_that_asks_for_devices_has_as_many_tasks(fake, tmp_path, data_root):
+    path, store = small(tmp_path, data_root, PLAIN.replace("seed=s)", "seed=s, devices=2 - s)"))
+    ok("submit", path, "--store", store, "--script", SCRIPT)
+    (folder,) = (store / "submissions").iterdir()
+    lines = read_lines(folder)
+    assert sorted(line.tasks for line in lines if line.kind == "train") == [1, 1, 2, 2]
+    assert {line.tasks for line in lines if line.kind != "train"} == {1}
+    tasks = [int(call.split("--ntasks=")[1].split()[0]) for call in fake()]
+    assert tasks.count(2) in (1, 2)
+    # Devices change no key: what was made with one is not made again with two.
+    before = set(make_study(f"{path}", None, store).plan().jobs)
+    path.write_text(PLAIN)
+    assert set(make_study(f"{path}", None, store).plan().jobs) == before
+    path.write_text(PLAIN.replace("seed=s)", "seed=s, devices=0)"))
+    assert "FromScratch.devices is 0: expected 1 or more" in error("plan", path, "--store", store)
+
+
 def test_groups_are_launched_with_what_they_need(fake, tmp_path, data_root):
     path, store = small(tmp_path, data_root, PLAIN)
     out = ok("freeze", path, "--store", store, "--out", tmp_path / "frozen", "--group", "best")
@@ -205,6 +167,8 @@ def test_bad_submissions_are_one_clear_error(fake, tmp_path, data_root, monkeypa
     message = error("work-line", "--frozen", tmp_path / "frozen", "--line", "0")
     assert "the study has changed since it was frozen: it has no train" in message
     assert "lr=0.04" in message
+    path.rename(tmp_path / "elsewhere.py")
+    assert f"{path} does not exist" in error("work-line", "--frozen", tmp_path / "frozen", "--line", "0")
     store.rename(tmp_path / "moved")
     assert "every node has to see it" in error("work-line", "--frozen", tmp_path / "frozen", "--line", "0")
     monkeypatch.setenv("PATH", "/nowhere")

@@ -15,6 +15,7 @@ import pytest
 
 from shiftline.jobs.context import NoProgress
 from shiftline.launch.activity import Activity, doing
+from shiftline.launch.workers import crowding
 from shiftline.loading import make_study
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
@@ -204,6 +205,13 @@ def test_a_job_that_cannot_be_done_blocks_only_what_needs_it(what, options, said
 )
 def test_bad_numbers_of_workers_are_one_clear_error(options, message):
     assert message in error("run", "digits", *options)
+
+
+def test_workers_that_crowd_the_cores_are_said(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))
+    assert crowding(2, 2) is None
+    assert "2 workers with 4 threads each share 4 cores" in crowding(2, 4)
+    assert "threads = 2 in the study is faster" in crowding(2, 4)
 
 
 def test_what_a_process_holds_is_seen_and_forgotten(tmp_path):

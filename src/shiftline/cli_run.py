@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shiftline.cli_data import DEFAULT_STORE, Quiet, StoreFolder
-from shiftline.cli_slurm import Parameters, StudyName
+from shiftline.cli_slurm import Devices, Parameters, StudyName
 from shiftline.errors import DeviceError
 from shiftline.loading import make_study
-from shiftline.manager import ExperimentManager
+from shiftline.manager import ExperimentManager, started_with_others
 
 if TYPE_CHECKING:
     from shiftline.launch.in_process import Outcome
@@ -28,9 +28,7 @@ def run(
         int,
         typer.Option("--workers", help="Processes that each take a job at a time: one per GPU, or several on the CPU."),
     ] = 1,
-    devices: Annotated[
-        int, typer.Option("--devices", min=1, help="Processes that share each training and prediction, one per GPU.")
-    ] = 1,
+    devices: Devices = None,
     fail_fast: Annotated[
         bool,
         typer.Option("--fail-fast/--keep-going", help="Stop at the first failure, or leave out what depends on it."),
@@ -65,8 +63,9 @@ def run(
             timeout=job_timeout, fail_fast=fail_fast, quiet=quiet,
         )  # fmt: skip
         raise typer.Exit(status)
-    if devices > 1:
-        raise typer.Exit(_run_in_processes(devices, sys.argv[1:], threads=manager.threads))
+    processes = devices or manager.devices
+    if processes > 1 and not started_with_others():
+        raise typer.Exit(_run_in_processes(processes, sys.argv[1:], threads=manager.threads))
     manager.reader = reader or manager.reader
     manager.compiled, manager.tensorboard = manager.compiled or compiled, manager.tensorboard or tensorboard
     outcome = manager.run(fail_fast=fail_fast)
@@ -106,7 +105,7 @@ def _run_in_workers(
     words: list[str],
     *,
     workers: int,
-    devices: int,
+    devices: int | None,
     retries: int,
     timeout: float | None,
     fail_fast: bool,
@@ -117,12 +116,14 @@ def _run_in_workers(
 
     from shiftline.launch.in_process import Outcome
     from shiftline.launch.progress import WorkersTable
-    from shiftline.launch.workers import Workers, check_workers, worker_command
+    from shiftline.launch.workers import Workers, check_workers, crowding, worker_command
     from shiftline.store.attempts import Attempts
 
     if workers < 1:
         raise DeviceError(f"--workers {workers}: expected 1 or more.")
-    gpus = check_workers(workers, devices)
+    gpus = check_workers(workers, devices or 1)
+    if not gpus and not quiet and (note := crowding(workers, manager.threads)):
+        print(f"note: {note}", file=sys.stderr)
     manager.store.check_writable()
     plan = manager.plan()
     before = manager.store.complete()

@@ -25,6 +25,12 @@ Parameters = Annotated[
 Groups = Annotated[
     list[str] | None, typer.Option("--group", help="Only what the models of this group need; may be repeated.")
 ]
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        "--devices", min=1, help="Processes that share each training and prediction; what recipes ask for unless given."
+    ),
+]
 DEFAULT_SCRIPT = Path("scripts/slurm_job.sbatch")
 
 
@@ -40,10 +46,13 @@ def freeze(
     parameters: Parameters = None,
     store: StoreFolder = DEFAULT_STORE,
     group: Groups = None,
+    devices: Devices = None,
 ) -> None:
     """Write the pending jobs of a study to a folder, one execution group a line, by wave."""
     manager = make_study(study, parameters, store)
-    frozen = manager.freeze(out, study=_named_everywhere(study), parameters=parameters or (), groups=group or ())
+    frozen = manager.freeze(
+        out, study=_named_everywhere(study), parameters=parameters or (), groups=group or (), devices=devices
+    )
     for wave in frozen.waves:
         print(f"wave {wave.number}: {wave.count} execution groups, lines {wave.first} to {wave.first + wave.count - 1}")
     print(f"{frozen.folder}: {frozen.count} execution groups")
@@ -57,9 +66,7 @@ def submit(
     ] = None,
     store: StoreFolder = DEFAULT_STORE,
     group: Groups = None,
-    devices: Annotated[
-        int, typer.Option("--devices", min=1, help="Tasks that share each training and prediction.")
-    ] = 1,
+    devices: Devices = None,
     script: Annotated[Path, typer.Option("--script", help="The batch script.")] = DEFAULT_SCRIPT,
 ) -> None:
     """Submit what is missing of a study to SLURM, and is not queued: one array per wave, each after the wave before."""
@@ -74,11 +81,13 @@ def submit(
     # Two launches within a second are two submissions.
     moment = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     folder = slurm.submissions_folder(manager.store) / f"{manager.name}-{moment}"
-    frozen = manager.freeze(folder, study=_named_everywhere(study), parameters=parameters, groups=group or ())
+    frozen = manager.freeze(
+        folder, study=_named_everywhere(study), parameters=parameters, groups=group or (), devices=devices
+    )
     if not frozen.count:
         print(f"{manager.name}: nothing to submit, every job is complete or in the queue.")
         return
-    arrays = slurm.submit(frozen, script.resolve(), options=options, devices=devices)
+    arrays = slurm.submit(frozen, script.resolve(), options=options)
     for array in arrays:
         print(f"wave {array.wave}: array {array.job} of {array.count}")
     jobs = ",".join(str(array.job) for array in arrays)
@@ -127,11 +136,10 @@ def logs(
 
     there = Store(store)
     attempts = Attempts(there)
-    names = {path.name for path in attempts.root.glob(f"{key}*")} | {
-        name for name in queued(there) if name.startswith(key)
-    }
+    waiting = queued(there)
+    names = {name for name in attempts.started() | there.complete() | waiting.keys() if name.startswith(key)}
     if len(names) != 1:
-        what = "no attempt" if not names else f"{len(names)} attempts"
+        what = "no job that was tried" if not names else f"{len(names)} jobs"
         raise StoreError(f"{what} in {store} has a key that starts with {key!r}: expected exactly one.")
     (name,) = names
     log = attempts.log(name)
@@ -139,7 +147,7 @@ def logs(
         "key": name, "complete": there.has(name), "holder": attempts.holder(name), "failure": attempts.failure(name),
         "deaths": attempts.deaths(name), "log": log.read_text().splitlines()[-lines:] if log.is_file() else [],
     }  # fmt: skip
-    entry = queued(there).get(name)
+    entry = waiting.get(name)
     if entry is not None:
         known["slurm"] = {"job": entry.job, "state": entry.state, "output": str(entry.output)}
         known["output"] = entry.output.read_text().splitlines()[-lines:] if entry.output.is_file() else []

@@ -21,7 +21,7 @@ SCHEMA = 2
 """Raised when the form itself changes: every key changes with it."""
 
 
-def speed_only(default: Any) -> Any:
+def speed_only(*, default: Any) -> Any:
     """Declare a field that changes how fast a result comes, never the result: it stays out of identity."""
     return dataclasses.field(default=default, metadata={"speed_only": True}, compare=False)
 

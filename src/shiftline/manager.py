@@ -12,12 +12,13 @@ from shiftline.declare.distributions import Distribution, Reference
 from shiftline.declare.expressions import Model
 from shiftline.declare.metrics import PROPORTIONS
 from shiftline.declare.study import Study, declare_study
+from shiftline.declare.training import devices_asked
 from shiftline.errors import AnalysisError, DeclarationError
 from shiftline.identity import digest
 from shiftline.launch.planning import data_folder, leaf_records, plan_study
 from shiftline.launch.results import candidates, group_scores, scores
 from shiftline.launch.status import Explanation, JobStatus, explain, status
-from shiftline.plan.checks import leaves, stored
+from shiftline.plan.checks import expressions, leaves, stored
 from shiftline.plan.jobs import Plan
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
@@ -122,6 +123,11 @@ class ExperimentManager:
         """Lay out the jobs. Built-in data are written and names are resolved first, where that has not been done."""
         return self._plan(write=True)
 
+    @property
+    def devices(self) -> int:
+        """Processes that `shiftline run` starts: the largest number that a recipe asks for."""
+        return devices_asked(expressions(self.declaration()))
+
     def run(self, *, fail_fast: bool = False) -> Outcome:
         """Run every job that is not complete, in this process.
 
@@ -163,7 +169,13 @@ class ExperimentManager:
             )  # fmt: skip
 
     def freeze(
-        self, folder: str | os.PathLike[str], *, study: str, parameters: Sequence[str] = (), groups: Sequence[str] = ()
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        study: str,
+        parameters: Sequence[str] = (),
+        groups: Sequence[str] = (),
+        devices: int | None = None,
     ) -> Submission:
         """Write the pending jobs to a folder, one execution group a line, for workers elsewhere.
 
@@ -175,6 +187,8 @@ class ExperimentManager:
             How the command line names this study.
         groups : sequence of str
             Only the jobs that the models of these groups need; all where it is empty.
+        devices : int, optional
+            Processes that share each training and prediction; unless given, trainings have what their recipes ask for.
 
         Raises
         ------
@@ -193,7 +207,7 @@ class ExperimentManager:
         done, waiting = self.store.complete(), queued(self.store)
         return freeze(
             plan, Path(folder).resolve(), study=study, parameters=parameters, store=self.store.root.resolve(),
-            pending=lambda job: job.key in wanted and job.key not in done and job.key not in waiting,
+            pending=lambda job: job.key in wanted and job.key not in done and job.key not in waiting, devices=devices,
         )  # fmt: skip
 
     def run_line(self, line: Line) -> Outcome:
@@ -378,7 +392,7 @@ class ExperimentManager:
         from shiftline.launch.in_process import Outcome, follow
 
         self.store.check_writable()
-        ranks = started_ranks() if _started_with_others() else None
+        ranks = started_ranks() if started_with_others() else None
         activity = Activity(self.store, progress)
         threads_before: list[int] = []
 
@@ -474,15 +488,15 @@ def _needed(plan: Plan) -> list[str]:
     return [*plan.jobs, *(model.key for model in stored(plan.study))]
 
 
-def _started_with_others() -> bool:
-    """Variables of torchrun or srun are there: whether they mean several processes is looked at with torch."""
+def started_with_others() -> bool:
+    """Return whether variables of torchrun or srun are there: whether they mean several processes is looked at with torch."""
     return "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ
 
 
 def _follows() -> bool:
     """This process only does its share of what another one runs, and has nothing to show."""
     rank = os.environ.get("RANK") if "TORCHELASTIC_RUN_ID" in os.environ else os.environ.get("SLURM_PROCID")
-    return _started_with_others() and rank not in (None, "0")
+    return started_with_others() and rank not in (None, "0")
 
 
 def _device(local_rank: int | None) -> str:

@@ -13,7 +13,7 @@ from shiftline.declare.optimisers import AdamW, Cosine, Optimizer, Schedule
 from shiftline.declare.origins import require_choice, require_origin, require_train_on, set_features
 from shiftline.declare.transforms import Augmentation, Mix, RandomResizedCrop
 from shiftline.errors import DeclarationError
-from shiftline.identity import Declaration
+from shiftline.identity import Declaration, speed_only
 
 PRECISIONS = ("32", "bf16", "fp16")
 DEFAULT_EPOCHS = 8
@@ -41,10 +41,14 @@ class Trained(Model):
         The reference's train split unless given. Anything but (a subset of) it needs ``other_data=True``.
     save : tuple of int
         Epochs (steps, where the duration is given in steps) after which the weights are kept: see `checkpoints`.
+    devices : int
+        Processes that share the training, one per GPU: what `shiftline run` starts and a line of a SLURM array asks for, unless
+        ``--devices`` says otherwise. `ExperimentManager.run` and ``--workers`` give every training one. Not part of identity:
+        the model is the same up to rounding.
     """
 
     makes = "train"
-    unspoken = ("epochs", "steps", "optimizer", "schedule", "save", "other_data", "features")
+    unspoken = ("epochs", "steps", "optimizer", "schedule", "save", "other_data", "features", "devices")
     _: dataclasses.KW_ONLY
     epochs: int | None = None
     steps: int | None = None
@@ -61,6 +65,7 @@ class Trained(Model):
     other_data: bool = False
     save: tuple[int, ...] = ()
     seed: int = 0
+    devices: int = speed_only(default=1)
 
     @property
     def unit(self) -> str:
@@ -76,6 +81,7 @@ class Trained(Model):
 
     def validate(self) -> None:
         name = type(self).__name__
+        require(self.devices >= 1, f"{name}.devices is {self.devices}: expected 1 or more.")
         require(
             self.epochs is None or self.steps is None,
             f"{name} has epochs={self.epochs} and steps={self.steps}: a duration is one of the two (in replace(), set the other "
@@ -144,6 +150,11 @@ class Trained(Model):
 
     def describe(self) -> str:
         return super().describe() + (" [reads other data]" if self.other_data else "")
+
+
+def devices_asked(models: Iterable[Model | None]) -> int:
+    """Return the largest number of devices that one of some trainings asks for."""
+    return max((model.devices for model in models if isinstance(model, Trained)), default=1)
 
 
 class FromScratch(Trained):

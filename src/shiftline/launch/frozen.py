@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shiftline.declare.training import devices_asked
 from shiftline.errors import PlanError
 from shiftline.plan.jobs import Job, Plan, execution_groups
 from shiftline.store.files import read_json, write_json, write_whole
@@ -23,6 +24,8 @@ from shiftline.store.files import read_json, write_json, write_whole
 SCHEMA = 1
 LARGEST = {"predict": 32, "score": 256, "ensemble": 256, "select": 256}
 """Jobs in one line at most: predictions that share a decode, and small ones. Others stand alone."""
+MANY_DEVICES = ("train", "predict")
+"""Kinds of jobs that several devices can work on together."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,19 @@ class Submission:
 
 @dataclass(frozen=True)
 class Line:
-    """One execution group."""
+    """One execution group.
+
+    Attributes
+    ----------
+    tasks : int
+        Processes that share its jobs.
+    """
 
     wave: int
     keys: tuple[str, ...]
     kind: str
     label: str
+    tasks: int
 
 
 def freeze(
@@ -79,6 +89,7 @@ def freeze(
     parameters: Sequence[str],
     store: Path,
     pending: Callable[[Job], bool],
+    devices: int | None = None,
 ) -> Submission:
     """Write the pending jobs of a plan.
 
@@ -86,6 +97,8 @@ def freeze(
     ----------
     pending : callable
         Whether a job has to be run: it is not complete, not queued, and belongs to the groups that were asked for.
+    devices : int, optional
+        Processes that share each training and prediction; unless given, trainings have what their recipes ask for.
 
     Raises
     ------
@@ -102,7 +115,10 @@ def freeze(
         groups = _lines(job for job in wave if pending(job))
         if groups:
             waves.append(Wave(number, len(lines), len(groups)))
-            lines += [Line(number, tuple(j.key for j in group), group[0].kind, _label(group)) for group in groups]
+            lines += [
+                Line(number, tuple(j.key for j in group), group[0].kind, _label(group), _tasks(group[0], devices))
+                for group in groups
+            ]
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "groups.jsonl", "".join(json.dumps(vars(line)) + "\n" for line in lines).encode())
     write_json(
@@ -127,6 +143,12 @@ def _lines(jobs: Iterable[Job]) -> list[list[Job]]:
         for most in [LARGEST.get(group[0].kind, 1)]
         for start in range(0, len(group), most)
     ]
+
+
+def _tasks(job: Job, devices: int | None) -> int:
+    if devices is None:
+        return devices_asked([job.model]) if job.kind == "train" else 1
+    return devices if job.kind in MANY_DEVICES else 1
 
 
 def _label(group: list[Job]) -> str:
@@ -157,7 +179,7 @@ def read_submission(folder: Path) -> Submission:
 def read_lines(folder: Path) -> list[Line]:
     """Read every execution group of a submission."""
     rows = (json.loads(line) for line in (folder / "groups.jsonl").read_text(encoding="utf-8").splitlines())
-    return [Line(row["wave"], tuple(row["keys"]), row["kind"], row["label"]) for row in rows]
+    return [Line(row["wave"], tuple(row["keys"]), row["kind"], row["label"], row["tasks"]) for row in rows]
 
 
 def jobs_of(line: Line, plan: Plan, provisional: Callable[[], Plan], final: Callable[[Job], str | None]) -> list[Job]:

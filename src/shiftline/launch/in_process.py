@@ -15,7 +15,7 @@ from shiftline.errors import PlanError
 from shiftline.plan.jobs import Job, Plan, execution_groups
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
-from shiftline.store.files import DiskFullError
+from shiftline.store.files import DiskFullError, full_disk
 
 if TYPE_CHECKING:
     from shiftline.jobs.context import Context
@@ -64,7 +64,7 @@ class Outcome:
 
 
 class StopFlag:
-    """Becomes true at the first Ctrl-C or SIGTERM; a second Ctrl-C ends the process at once."""
+    """Becomes true at the first Ctrl-C, SIGTERM or SIGUSR1; a second Ctrl-C ends the process at once."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -84,7 +84,8 @@ class StopFlag:
                 raise KeyboardInterrupt
             self._event.set()
 
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        # USR1 is what srun passes on to its tasks; at TERM it kills them.
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
         try:
             yield
         finally:
@@ -240,7 +241,8 @@ def _attempt(
     try:
         if group[0].kind in SHARED:
             context.ranks.broadcast([job.key for job in group])
-        run_group(group, context)
+        with full_disk(context.store.root):
+            run_group(group, context)
     except (Interrupted, KeyboardInterrupt):
         outcome.interrupted = True
         return set()

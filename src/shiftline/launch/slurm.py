@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shiftline.errors import ShiftlineError
-from shiftline.launch.frozen import Submission, read_lines
+from shiftline.launch.frozen import Line, Submission, read_lines
 from shiftline.store.artifacts import Store
 from shiftline.store.files import write_json
 
 SUBMISSIONS = "submissions"
-MANY_TASKS = ("train", "predict")
-"""Kinds of jobs that several devices work on together."""
 
 
 class SlurmError(ShiftlineError):
@@ -65,7 +63,7 @@ def largest_array() -> int:
     return int(found)
 
 
-def submit(submission: Submission, script: Path, *, options: Sequence[str] = (), devices: int = 1) -> list[Array]:
+def submit(submission: Submission, script: Path, *, options: Sequence[str] = ()) -> list[Array]:
     """Submit every wave as one array or, where it is larger than SLURM allows, as several.
 
     Parameters
@@ -74,8 +72,6 @@ def submit(submission: Submission, script: Path, *, options: Sequence[str] = (),
         The batch script, with the cluster's #SBATCH lines at its top.
     options : sequence of str
         Options of sbatch, which go before the script's own.
-    devices : int
-        Tasks of a line that is a training or a prediction.
 
     Returns
     -------
@@ -98,7 +94,7 @@ def submit(submission: Submission, script: Path, *, options: Sequence[str] = (),
     try:
         for wave in submission.waves:
             submitted = []
-            for first, count, tasks in _chunks(wave.first, wave.count, [line.kind for line in lines], most, devices):
+            for first, count, tasks in _chunks(wave.first, wave.count, lines, most):
                 variables = {
                     "SHIFTLINE_FROZEN": str(submission.folder), "SHIFTLINE_OFFSET": str(first), "SHIFTLINE_PYTHON": sys.executable,
                     "SHIFTLINE_TASKS": str(tasks),
@@ -121,11 +117,11 @@ def submit(submission: Submission, script: Path, *, options: Sequence[str] = (),
     return arrays
 
 
-def _chunks(first: int, count: int, kinds: Sequence[str], most: int, devices: int) -> list[tuple[int, int, int]]:
+def _chunks(first: int, count: int, lines: Sequence[Line], most: int) -> list[tuple[int, int, int]]:
     """Cut a wave into (first, count, tasks): neighbours that take as many tasks, at most `most` of them."""
     chunks: list[tuple[int, int, int]] = []
     for line in range(first, first + count):
-        tasks = devices if kinds[line] in MANY_TASKS else 1
+        tasks = lines[line].tasks
         if chunks and chunks[-1][2] == tasks and chunks[-1][1] < most:
             start, length, _ = chunks[-1]
             chunks[-1] = (start, length + 1, tasks)
@@ -145,10 +141,10 @@ class Queued:
 
 def queued(store: Store) -> dict[str, Queued]:
     """Return the keys that are in SLURM's queue, pending or running. Never writes; empty where there is no SLURM."""
-    folders = sorted(submissions_folder(store).glob("*/arrays.json"))
-    if not folders or shutil.which("squeue") is None:
+    records = sorted(submissions_folder(store).glob("*/arrays.json"))
+    if not records or shutil.which("squeue") is None:
         return {}
-    tasks: dict[tuple[int, int], str] = {}
+    tasks: dict[int, dict[int, str]] = {}
     try:
         listed = _ask("squeue", "--noheader", "--array", "--format=%F %K %T")
     except SlurmError:
@@ -157,14 +153,15 @@ def queued(store: Store) -> dict[str, Queued]:
     for row in listed.splitlines():
         job, task, state = row.split()
         if task.isdigit():
-            tasks[int(job), int(task)] = state
+            tasks.setdefault(int(job), {})[int(task)] = state
     found: dict[str, Queued] = {}
-    for path in folders:
-        lines = read_lines(path.parent)
-        for array in (Array(**row) for row in json.loads(path.read_bytes())):
-            for number in range(array.count):
-                if (word := tasks.get((array.job, number))) is not None:
-                    output = path.parent / f"slurm-{array.job}_{number}.out"
-                    entry = Queued(f"{array.job}_{number}", word, output)
-                    found.update(dict.fromkeys(lines[array.first + number].keys, entry))
+    for path in records:
+        arrays = [Array(**row) for row in json.loads(path.read_bytes()) if row["job"] in tasks]
+        # Submissions whose tasks have all ended need no further look.
+        lines = read_lines(path.parent) if arrays else []
+        for array in arrays:
+            for number, state in tasks[array.job].items():
+                output = path.parent / f"slurm-{array.job}_{number}.out"
+                entry = Queued(f"{array.job}_{number}", state, output)
+                found.update(dict.fromkeys(lines[array.first + number].keys, entry))
     return found

@@ -31,7 +31,7 @@ class JobStatus:
 def status(plan: Plan, store: Store) -> list[JobStatus]:
     """Return the state of every job, in the order of the plan."""
     attempts = Attempts(store)
-    complete, failed, waiting = store.complete(), attempts.failed(), queued(store)
+    complete, started, waiting = store.complete(), attempts.started(), queued(store)
     news = {key: entry for entry in doing(store) for key in entry.keys}
     states: dict[str, str] = {}
     rows = []
@@ -39,7 +39,7 @@ def status(plan: Plan, store: Store) -> list[JobStatus]:
         detail = ""
         if job.key in complete:
             state = "complete"
-        elif holder := attempts.holder(job.key):
+        elif job.key in started and (holder := attempts.holder(job.key)):
             since = time.strftime("%H:%M:%S", time.localtime(holder["started"]))
             state, detail = (
                 "running",
@@ -47,8 +47,8 @@ def status(plan: Plan, store: Store) -> list[JobStatus]:
             )
         elif job.key in waiting:
             state, detail = "queued", f"{waiting[job.key].job} {waiting[job.key].state.lower()}"
-        elif job.key in failed:
-            state, detail = "failed", (attempts.failure(job.key) or {}).get("error", "")
+        elif job.key in started and (failure := attempts.failure(job.key)):
+            state, detail = "failed", f"{failure['error']} (on {failure['host']}, {failure['time']})"
         elif any(states.get(parent) in ("failed", "blocked") for parent in job.parents):
             state = "blocked"
         else:

@@ -182,6 +182,17 @@ def check_workers(wanted: int, devices: int) -> int:
     return gpus
 
 
+def crowding(workers: int, threads: int) -> str | None:
+    """Return what to say where workers on the CPU compute with more threads than there are cores."""
+    cores = len(os.sched_getaffinity(0))
+    if workers * threads <= cores:
+        return None
+    return (
+        f"{workers} workers with {threads} threads each share {cores} cores and slow each other down. threads = "
+        f"{max(cores // workers, 1)} in the study is faster (it is declared: results are the same bits for one number of threads)."
+    )
+
+
 def worker_command(arguments: Sequence[str], since: float, parent: int) -> list[str]:
     """Return the command line of a worker, from the words after ``shiftline run``."""
     return [sys.executable, "-m", "shiftline.cli", "work", *arguments, "--since", repr(since), "--parent", str(parent)]

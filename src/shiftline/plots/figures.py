@@ -22,6 +22,7 @@ from shiftline.analysis.robustness import effective_robustness
 from shiftline.analysis.tables import AVERAGE, REFERENCE, VALIDATION, check_table, reference_once, shifts_of
 from shiftline.errors import AnalysisError, StoreError
 from shiftline.plots.axes import percent_axes
+from shiftline.store.files import full_disk
 
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 BASELINE_COLOUR = "0.45"
@@ -61,11 +62,12 @@ def save_figures(figures: Mapping[str, tuple[Figure, pd.DataFrame]], folder: Pat
     try:
         folder.mkdir(parents=True, exist_ok=True)
         written = {}
-        for name, (figure, numbers) in figures.items():
-            figure.savefig(folder / f"{name}.png", dpi=160)
-            figure.savefig(folder / f"{name}.pdf")
-            numbers.to_csv(folder / f"{name}.csv", index=False)
-            written[name] = folder / f"{name}.png"
+        with full_disk(folder):
+            for name, (figure, numbers) in figures.items():
+                figure.savefig(folder / f"{name}.png", dpi=160)
+                figure.savefig(folder / f"{name}.pdf")
+                numbers.to_csv(folder / f"{name}.csv", index=False)
+                written[name] = folder / f"{name}.png"
     except OSError as error:
         raise StoreError(
             f"the figures cannot be written to {folder}: {error.strerror}. Choose another folder."

@@ -69,19 +69,19 @@ class Store:
         return self.root / "artifacts" / key[:2] / key
 
     def has(self, key: str) -> bool:
-        return (self.path(key) / MANIFEST).is_file()
+        """Return whether an artifact is there: its directory appears in one rename, whole."""
+        return self.path(key).is_dir()
 
     def complete(self) -> set[str]:
-        """Return the keys of all artifacts (256 directory listings and a look per key; no file is opened)."""
+        """Return the keys of all artifacts: 256 directory listings, nothing is asked of any artifact itself."""
         found: set[str] = set()
         try:
             shards = list(os.scandir(self.root / "artifacts"))
         except FileNotFoundError:
             return found
         for shard in shards:
-            if shard.is_dir():
-                keys = (entry.name for entry in os.scandir(shard.path) if len(entry.name) == 64)
-                found.update(key for key in keys if os.path.lexists(f"{shard.path}/{key}/{MANIFEST}"))
+            if len(shard.name) == 2:
+                found.update(entry.name for entry in os.scandir(shard.path) if len(entry.name) == 64)
         return found
 
     def check_writable(self) -> None:
@@ -138,8 +138,13 @@ class Store:
         try:
             body = read_json(path, what=f"the manifest of {key[:12]}")
         except FileNotFoundError as error:
+            if self.has(key):
+                raise StoreError(
+                    f"the manifest of {key[:12]} is missing ({path}). `shiftline verify --repair` moves it aside, and the "
+                    "next run makes it again."
+                ) from error
             raise StoreError(
-                f"{key[:12]} is not in the store {self.root}: expected {path}. Run the study first."
+                f"{key[:12]} is not in the store {self.root}: expected {path}. Run the study: it makes what is missing."
             ) from error
         recorded = body.pop("digest", None) if isinstance(body, dict) else None
         if recorded is None or digest(body) != recorded:

@@ -10,9 +10,9 @@ import socket
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from shiftline.store.artifacts import Store
 from shiftline.store.files import disk_errors, write_json
@@ -22,6 +22,7 @@ class Attempts:
     """The attempts of a store, by key."""
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self.root = store.root / "attempts"
 
     def folder(self, key: str) -> Path:
@@ -43,8 +44,7 @@ class Attempts:
         that publish the same key do no harm.
         """
         with disk_errors(self.root):
-            self.folder(key).mkdir(parents=True, exist_ok=True)
-            handle = (self.folder(key) / "claim").open("a+")
+            handle = self._open_claim(key)
         with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,13 +55,32 @@ class Attempts:
                 pass  # A file system without locks: the work may be done twice, nothing else.
             handle.seek(0)
             handle.truncate()
-            json.dump({"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()}, handle)
-            handle.flush()
+            mine = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()})
+            with disk_errors(self.root):
+                os.write(handle.fileno(), mine.encode())
             try:
                 yield True
             finally:
                 # What is still written in a claim after its process has died is what it held.
                 handle.truncate(0)
+        if self._store.has(key):
+            # A finished job leaves its log, if it has one, and no other file: large studies have as many attempts as artifacts.
+            with suppress(OSError):
+                (self.folder(key) / "claim").unlink(missing_ok=True)
+                self.folder(key).rmdir()
+
+    def _open_claim(self, key: str) -> TextIO:
+        while True:
+            self.folder(key).mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # The process that finished this key has just removed the folder.
+                return (self.folder(key) / "claim").open("a+")
+
+    def started(self) -> set[str]:
+        """Return the keys that something was tried for and that may be held or have failed."""
+        try:
+            return {entry.name for entry in os.scandir(self.root)}
+        except FileNotFoundError:
+            return set()
 
     def holder(self, key: str) -> dict[str, Any] | None:
         """Return who works on a key now: {"host", "pid", "started"}, or None."""
@@ -100,10 +119,7 @@ class Attempts:
 
     def failed(self) -> set[str]:
         """Return the keys whose last attempt failed."""
-        try:
-            return {e.name for e in os.scandir(self.root) if Path(e.path, "failure.json").is_file()}
-        except FileNotFoundError:
-            return set()
+        return {key for key in self.started() if (self.folder(key) / "failure.json").is_file()}
 
     def record_death(self, key: str, reason: str) -> int:
         """Write down that a process died while it held a key; return how often that has happened."""
@@ -119,13 +135,13 @@ class Attempts:
             return []
 
     def failed_since(self, moment: float) -> set[str]:
-        """Return the keys that have failed since a moment, in seconds since 1970 on this machine's clock."""
-        found = set()
-        for key in self.failed():
-            failure = self.failure(key)
-            if failure is not None and failure.get("moment", 0.0) >= moment:
-                found.add(key)
-        return found
+        """Return the keys that have failed on this machine since a moment, in seconds since 1970.
+
+        The clocks of other machines say nothing about this one's moments.
+        """
+        here = socket.gethostname()
+        failures = ((key, self.failure(key)) for key in self.failed())
+        return {key for key, failure in failures if failure and failure["host"] == here and failure["moment"] >= moment}
 
     def succeed(self, key: str) -> None:
         """Forget what a finished job no longer needs: earlier failures and deaths, and the state of its training."""

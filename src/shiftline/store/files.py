@@ -78,15 +78,9 @@ def read_json(path: Path, *, what: str) -> Any:
 def disk_errors(folder: Path) -> Iterator[None]:
     """Turn what an operating system says about a folder into an error that says what to do."""
     try:
-        yield
-    except DiskFullError:
-        raise
+        with full_disk(folder):
+            yield
     except Exception as error:
-        if _is_full(folder, error):
-            raise DiskFullError(
-                f"the disk of {folder} is full: nothing was published half-way, and what was finished is kept. Free "
-                "space (`shiftline collect` lists what can go), then run again: it continues."
-            ) from error
         if isinstance(error, OSError) and error.errno in (
             errno.EACCES,
             errno.EROFS,
@@ -99,6 +93,22 @@ def disk_errors(folder: Path) -> Iterator[None]:
                 "Choose another with --store DIR."
             ) from error
         raise
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """Turn an error that comes from a full disk into one that says so; others pass."""
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except Exception as error:
+        if not _is_full(folder, error):
+            raise
+        raise DiskFullError(
+            f"the disk of {folder} is full: nothing was published half-way, and what was finished is kept. Free "
+            "space (`shiftline collect` lists what can go), then run again: it continues."
+        ) from error
 
 
 def _is_full(folder: Path, error: Exception) -> bool:
