@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from shiftline.cli_data import DEFAULT_STORE, StoreFolder, data
 from shiftline.cli_images import SplitName  # noqa: F401 - the commands of the module are added to `data`.
 from shiftline.cli_models import export_model, import_model
+from shiftline.cli_robustness import compare, fit, robustness
 from shiftline.cli_run import run, work
 from shiftline.cli_slurm import Parameters, StudyName, freeze, logs, submit, work_line
+from shiftline.cli_tables import (
+    Format,
+    FormatOption,
+    Scale,
+    ScaleOption,
+    console,
+    print_frame,
+)
 from shiftline.errors import AnalysisError, ShiftlineError
 from shiftline.loading import make_study
 
@@ -29,36 +36,14 @@ app.add_typer(data, name="data")
 app.command("export")(export_model)
 app.command("import")(import_model)
 app.command("run")(run)
+app.command("fit")(fit)
+app.command("robustness")(robustness)
+app.command("compare")(compare)
 app.command("work", hidden=True)(work)
 app.command("freeze")(freeze)
 app.command("submit")(submit)
 app.command("work-line", hidden=True)(work_line)
 app.command("logs")(logs)
-
-
-class Format(StrEnum):
-    """How a table is printed."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-
-
-class Scale(StrEnum):
-    """The transformation of the axes."""
-
-    probit = "probit"
-    logit = "logit"
-    linear = "linear"
-
-
-FormatOption = Annotated[Format, typer.Option("--format", help="table (percent), csv or json (fractions).")]
-ScaleOption = Annotated[Scale, typer.Option("--scale", help="Axes on which the line is fitted.")]
-
-
-def _console() -> Console:
-    # A pipe has no width: rows must not be cut to 80 columns.
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
 
 
 @app.command()
@@ -70,7 +55,6 @@ def plan(
 ) -> None:
     """Lay out the jobs of a study by wave."""
     laid_out = make_study(study, parameters, store).plan()
-    console = _console()
     if jobs:
         for job in laid_out.jobs.values():
             print(f"{job.key[:12]}  {job.kind:<9}  {job.label}")
@@ -79,7 +63,7 @@ def plan(
     for number, wave in enumerate(laid_out.waves(), start=1):
         for kind in dict.fromkeys(job.kind for job in wave):
             table.add_row(str(number), kind, str(sum(job.kind == kind for job in wave)))
-    console.print(table)
+    console().print(table)
     deferred = sum(job.deferred for job in laid_out.jobs.values())
     print(f"{laid_out.study.name}: {len(laid_out.jobs)} jobs, {len(laid_out.models)} models" + (
         f"; {deferred} wait for a selection" if deferred else ""
@@ -109,7 +93,7 @@ def status(
     table = Table("kind", *STATES)
     for kind, states in counts(rows).items():
         table.add_row(kind, *(str(states[state] or "") for state in STATES))
-    _console().print(table)
+    console().print(table)
     for row in rows:
         if row.state in ("failed", "running"):
             print(f"{row.state}: {row.job.kind} {row.job.key[:12]} {row.job.label}: {row.detail}")
@@ -147,7 +131,7 @@ def results(
     """Print every score, with 95 % intervals: exact for proportions, bootstrap for other metrics."""
     table = make_study(study, parameters, store).results()
     if form is not Format.table:
-        _print_frame(table if metric is None else table[table["metric"] == metric], form)
+        print_frame(table if metric is None else table[table["metric"] == metric], form)
         return
     known = dict.fromkeys(table["metric"])
     if metric is not None and metric not in known:
@@ -155,7 +139,7 @@ def results(
             f"the study has no metric {metric!r}: it has {', '.join(known)}. Others are asked for with metrics = (...)."
         )
     table = table[table["primary"] if metric is None else table["metric"] == metric]
-    _console().print(_results_table(table))
+    console().print(_results_table(table))
     if table["other_data"].any():
         print("*: trained or selected on other data than the reference's train and val splits.")
 
@@ -190,54 +174,13 @@ def candidates(
     """Print the candidates of every selection with their held-out metric, and which was chosen."""
     table = make_study(study, parameters, store).candidates()
     if form is not Format.table:
-        _print_frame(table, form)
+        print_frame(table, form)
         return
     shown = Table("selection", "", "candidate", "metric", "value", "")
     for row in table.itertuples():
         value = "-" if row.value != row.value else f"{row.value:.4f}"
         shown.add_row(row.selection, str(row.candidate), row.recipe, row.metric, value, "chosen" if row.chosen else "")
-    _console().print(shown)
-
-
-@app.command()
-def robustness(
-    study: StudyName,
-    parameters: Parameters = None,
-    store: StoreFolder = DEFAULT_STORE,
-    form: FormatOption = Format.table,
-    scale: ScaleOption = Scale.probit,
-) -> None:
-    """Print effective robustness per shift and model; as a table, averaged over each group."""
-    from shiftline.analysis.robustness import group_means
-
-    table = make_study(study, parameters, store).effective_robustness(scale=scale.value)
-    if form is not Format.table:
-        _print_frame(table, form)
-        return
-    shown = Table(
-        "shift", "R2", "group", "models", "ER (pp)", "95 % interval over models", "",
-        title=f"effective robustness, {scale.value} axes, {table['n_baseline'].iloc[0]} baseline models",
-    )  # fmt: skip
-    r2 = table.groupby("shift")["r2"].first()
-    for row in group_means(table).itertuples():
-        low, high = 100 * row.low, 100 * row.high
-        interval = "" if low != low else f"{low:+.1f} to {high:+.1f}"
-        flag = "extrapolated" if row.extrapolated else ""
-        shown.add_row(
-            row.shift, f"{r2[row.shift]:.2f}", row.group, str(row.models), _points(row.effective_robustness), interval,
-            flag,
-        )  # fmt: skip
-    _console().print(shown)
-    for shift, notes in table.attrs.get("notes", {}).items():
-        for note in notes:
-            print(f"{shift}: {note}")
-    print("ER: accuracy under shift minus the baseline fit at the model's reference accuracy, percentage points.")
-    print("A low R2 means that reference accuracy says little about this shift: the line, and ER, then mean little.")
-
-
-def _points(value: float) -> str:
-    """Percentage points for people; a dash where there is no value."""
-    return "-" if value != value else f"{100 * value:+.1f}"
+    console().print(shown)
 
 
 @app.command()
@@ -287,14 +230,6 @@ def collect(
     size = sum(item.size for item in items)
     done = "deleted" if remove else "can be deleted with --delete"
     print(f"{len(items)} items, {size:,} bytes {done}.")
-
-
-def _print_frame(table: pd.DataFrame, form: Format) -> None:
-    if form is Format.csv:
-        sys.stdout.write(table.to_csv(index=False))
-    else:
-        rows = table.astype(object).where(table.notna(), None).to_dict("records")
-        print(json.dumps(rows, indent=1, default=lambda value: value.item()))
 
 
 def _print_rows(rows: list[dict[str, str]], form: Format) -> None:

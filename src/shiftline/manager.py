@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from shiftline.analysis.joint import Answers
     from shiftline.jobs.context import Context, Progress
     from shiftline.jobs.ranks import Ranks
     from shiftline.launch.frozen import Line, Submission
@@ -307,18 +308,66 @@ class ExperimentManager:
             rows, columns=["selection", "candidate", "recipe", "metric", "value", "rule", "chosen", "key"]
         )
 
-    def effective_robustness(self, *, shifts: Sequence[str] | None = None, scale: str = "probit") -> pd.DataFrame:
-        """Return effective robustness per shift and model: see `shiftline.analysis.effective_robustness`.
+    def effective_robustness(
+        self,
+        *,
+        shifts: Sequence[str] | None = None,
+        scale: str = "probit",
+        by: str = "model",
+        weights: str = "none",
+        resamples: int = 2000,
+    ) -> pd.DataFrame:
+        """Return effective robustness per shift with joint intervals: see `shiftline.analysis.joint_effective_robustness`.
+
+        Parameters
+        ----------
+        by : str
+            "model", "recipe" (averaged over replicates) or "group".
 
         Raises
         ------
         AnalysisError
             The study has no shifts or no baseline group, or no line can be fitted.
         """
-        from shiftline.analysis.robustness import effective_robustness
+        from shiftline.analysis.joint import joint_effective_robustness
 
         study = self._study_with_line()
-        return effective_robustness(self._made(), baseline=str(study.baseline), shifts=shifts, scale=scale)
+        return joint_effective_robustness(
+            self._made(), self.answers(), baseline=str(study.baseline), by=by, shifts=shifts, scale=scale, weights=weights,
+            resamples=resamples,
+        )  # fmt: skip
+
+    def compare(self, a: str, b: str, *, scale: str = "probit") -> pd.DataFrame:
+        """Return whether a model, or group of replicates, is more robust than another: see `shiftline.analysis.compare`.
+
+        Raises
+        ------
+        AnalysisError
+            There is no such model or group, or it has no stored answers.
+        """
+        from shiftline.analysis.comparisons import compare
+
+        study = self._study_with_line()
+        return compare(self._made(), self.answers(), a, b, baseline=str(study.baseline), scale=scale)
+
+    def answers(self) -> dict[str, Answers]:
+        """Return which examples every model answers rightly, by shift, with those of the reference in its label space.
+
+        Shifts whose metric is no share of right answers are left out, and so are models without both scores.
+        """
+        from shiftline.analysis.correctness import Correctness
+        from shiftline.analysis.joint import Answers
+        from shiftline.launch.answers import right_answers
+
+        plan = self._plan(write=False)
+        found, shifts = right_answers(plan, self.store), dict(plan.study.shifts)
+        result = {}
+        for (distribution, space), shifted in found.items():
+            reference = found.get(("reference", space))
+            if distribution in shifts and reference is not None:
+                pair = (Correctness(r.models, r.right, r.ids, r.source) for r in (reference, shifted))
+                result[distribution] = Answers(*pair)
+        return result
 
     def plot(self, folder: str | os.PathLike[str] | None = None, *, scale: str = "probit") -> dict[str, Path]:
         """Draw the figures of the study as PNG and PDF, each with its numbers beside it as CSV.

@@ -6,20 +6,30 @@ A tidy table has one row per model and distribution, with the columns ``model``,
 
 from shiftline.analysis.alphas import AlphaChoice, alpha_curve, choose_alpha
 from shiftline.analysis.axes import SCALES
-from shiftline.analysis.baseline import BaselineFit, fit_baseline
+from shiftline.analysis.baseline import BaselineFit, fit_baseline, leave_one_out
+from shiftline.analysis.comparisons import compare, holm, mcnemar
+from shiftline.analysis.correctness import Correctness
 from shiftline.analysis.intervals import clopper_pearson, mean_interval
+from shiftline.analysis.joint import Answers, joint_effective_robustness
 from shiftline.analysis.robustness import effective_robustness, group_means, relative_robustness
 
 __all__ = [
     "SCALES",
     "AlphaChoice",
+    "Answers",
     "BaselineFit",
+    "Correctness",
     "alpha_curve",
     "choose_alpha",
     "clopper_pearson",
+    "compare",
     "effective_robustness",
     "fit_baseline",
     "group_means",
+    "holm",
+    "joint_effective_robustness",
+    "leave_one_out",
+    "mcnemar",
     "mean_interval",
     "relative_robustness",
 ]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from shiftline.analysis.axes import Floats, Scale, inside, scale_named
@@ -49,6 +49,8 @@ class BaselineFit:
         Smallest and largest reference accuracy of a baseline model: outside, the line is a guess.
     moved, left_out : int
         Models whose accuracy of 0 or 1 was clipped, and models that were left out (extreme or missing).
+    weights : str
+        "none", or "binomial": each model weighs as much as the images make its accuracy under shift certain.
     warnings : tuple of str
         What a reader has to know: low R^2, points that are epochs of one run.
     """
@@ -66,6 +68,7 @@ class BaselineFit:
     x_high: float
     moved: int
     left_out: int
+    weights: str = "none"
     warnings: tuple[str, ...] = ()
 
     @property
@@ -94,8 +97,23 @@ class BaselineFit:
 
     def line_variance(self, reference: ArrayLike) -> Floats:
         """Return the variance of the line at x0, transformed scale: ``s^2 (1/n + (x0 - xbar)^2 / Sxx)``."""
-        x = self._g.forward(np.asarray(reference, dtype=float))
+        return self.variance_at(self._g.forward(np.asarray(reference, dtype=float)))
+
+    def variance_at(self, x: Floats) -> Floats:
+        """Return the same for places on the transformed axis. Weights have the mean 1, so that 1/n is theirs too."""
         return self.residual_std**2 * (1 / self.n + (x - self.x_mean) ** 2 / self.sxx)
+
+    def weights_of(self, shifted: Floats, n: Floats) -> Floats:
+        """Return the weights of models in a fit like this one, with mean 1.
+
+        Parameters
+        ----------
+        shifted : array of float
+            Accuracies under shift, fractions strictly inside (0, 1) on bounded scales.
+        n : array of float
+            Numbers of examples.
+        """
+        return _weights(shifted, n, self._g, self.weights)
 
     def confidence(self, reference: ArrayLike, *, level: float = 0.95) -> Band:
         """Return the interval of the line: ``t_{n-2} s sqrt(1/n + (x0 - xbar)^2/Sxx)``, ends mapped back through g^-1."""
@@ -125,6 +143,7 @@ def fit_baseline(
     reference: str = REFERENCE,
     scale: str = "probit",
     extremes: str = "clip",
+    weights: str = "none",
 ) -> BaselineFit:
     """Fit the line over the models of the baseline group.
 
@@ -140,6 +159,9 @@ def fit_baseline(
         "probit", "logit" or "linear".
     extremes : str
         What to do with accuracies of exactly 0 or 1: "clip" or "exclude".
+    weights : str
+        "none": ordinary least squares. "binomial": weighted by the inverse binomial variance of the accuracy under shift on the
+        transformed scale, ``n / (p (1 - p) g'(p)^2)``; needs the numbers of examples.
 
     Raises
     ------
@@ -158,7 +180,7 @@ def fit_baseline(
     present = rows.dropna(subset=["reference", "shifted"])
     x, moved_x = inside(present["reference"], present["n_reference"], g, extremes=extremes)
     y, moved_y = inside(present["shifted"], present["n_shifted"], g, extremes=extremes)
-    usable = np.isfinite(x) & np.isfinite(y)
+    usable = usable_rows(x, y)
     n = int(usable.sum())
     if n < FEWEST_MODELS:
         raise AnalysisError(
@@ -171,17 +193,93 @@ def fit_baseline(
             f"all {n} baseline models have the reference accuracy {x[usable][0]:.4f}: no line can be fitted. Add models "
             "of other accuracies."
         )
-    sxx = float(((gx - gx.mean()) ** 2).sum())
-    slope = float(((gx - gx.mean()) * (gy - gy.mean())).sum() / sxx)
-    intercept = float(gy.mean() - slope * gx.mean())
-    sse = float(((gy - slope * gx - intercept) ** 2).sum())
-    total = float(((gy - gy.mean()) ** 2).sum())
+    w = _weights(y[usable], present["n_shifted"].to_numpy(float)[usable], g, weights)
+    x_mean, y_mean = float(np.average(gx, weights=w)), float(np.average(gy, weights=w))
+    sxx = float((w * (gx - x_mean) ** 2).sum())
+    slope = float((w * (gx - x_mean) * (gy - y_mean)).sum() / sxx)
+    intercept = y_mean - slope * x_mean
+    sse = float((w * (gy - slope * gx - intercept) ** 2).sum())
+    total = float((w * (gy - y_mean) ** 2).sum())
     r2 = 1 - sse / total if total > 0 else 0.0
     return BaselineFit(
-        scale, shift, slope, intercept, r2, n, float(np.sqrt(sse / (n - 2))), float(gx.mean()), sxx,
-        float(x[usable].min()), float(x[usable].max()), int(((moved_x | moved_y) & usable).sum()), len(rows) - n,
+        scale, shift, slope, intercept, r2, n, float(np.sqrt(sse / (n - 2))), x_mean, sxx, float(x[usable].min()),
+        float(x[usable].max()), int(((moved_x | moved_y) & usable).sum()), len(rows) - n, weights,
         tuple(_warnings(present[usable], r2, n)),
     )  # fmt: skip
+
+
+def usable_rows(x: Floats, y: Floats) -> NDArray[np.bool_]:
+    """Return where both accuracies are there and inside the axis."""
+    return np.isfinite(x) & np.isfinite(y)
+
+
+def _weights(shifted: Floats, n: Floats, g: Scale, weights: str) -> Floats:
+    if weights == "none":
+        return np.ones(len(shifted))
+    if weights != "binomial":
+        raise AnalysisError(f"the weights {weights!r} do not exist: choose none or binomial.")
+    if not np.isfinite(n).all():
+        raise AnalysisError(
+            "binomial weights need the number of examples of every accuracy: give the table a column n."
+        )
+    raw = n / np.maximum(shifted * (1 - shifted), 1 / (4 * n)) / g.slope(shifted) ** 2
+    return raw / raw.mean()
+
+
+def runs_of(rows: pd.DataFrame) -> NDArray[np.str_]:
+    """Return which training each model is a point of: checkpoints of one training share it."""
+    recipes = rows["recipe"].astype(str) if "recipe" in rows.columns else pd.Series(rows.index.astype(str))
+    return recipes.str.replace(r" @ (epoch|step) \d+$", "", regex=True).to_numpy(str)
+
+
+def leave_one_out(
+    table: pd.DataFrame,
+    *,
+    shift: str,
+    baseline: str,
+    scale: str = "probit",
+    extremes: str = "clip",
+    weights: str = "none",
+) -> pd.DataFrame:
+    """Return what the line would be without each baseline model.
+
+    Returns
+    -------
+    DataFrame
+        model, slope, intercept, r2 (of the line without it), residual (its distance to that line, transformed scale), moved (how
+        far its own predicted accuracy moves, a fraction), sorted by the largest absolute `moved`.
+
+    Raises
+    ------
+    AnalysisError
+        The group has fewer than four usable models: without one of them there is no line.
+    """
+    settings = {"shift": shift, "baseline": baseline, "scale": scale, "extremes": extremes, "weights": weights}
+    whole, g = fit_baseline(table, **settings), scale_named(scale)
+    if whole.n <= FEWEST_MODELS:
+        raise AnalysisError(f"leaving one of {whole.n} baseline models out leaves no line: expected 4 or more.")
+    joined = panel(check_table(table, "group"), shift)
+    joined = joined[joined["group"] == baseline]
+    x, _ = inside(joined["reference"], joined["n_reference"], g, extremes=extremes)
+    y, _ = inside(joined["shifted"], joined["n_shifted"], g, extremes=extremes)
+    rows = []
+    for place in np.flatnonzero(usable_rows(x, y)):
+        model = joined.index[place]
+        fit = fit_baseline(table[table["model"] != model], **settings)
+        residual = float(g.forward(y[place : place + 1])[0] - fit.line(x[place]))
+        moved = float(fit.predict(x[place]) - whole.predict(x[place]))
+        rows.append(
+            {
+                "model": model,
+                "slope": fit.slope,
+                "intercept": fit.intercept,
+                "r2": fit.r2,
+                "residual": residual,
+                "moved": moved,
+            }
+        )
+    result = pd.DataFrame(rows)
+    return result.sort_values("moved", key=np.abs, ascending=False, ignore_index=True)
 
 
 def _warnings(rows: pd.DataFrame, r2: float, n: int) -> list[str]:
@@ -189,7 +287,7 @@ def _warnings(rows: pd.DataFrame, r2: float, n: int) -> list[str]:
     if r2 < LOW_R2:
         notes.append(f"R^2 is {r2:.2f}: reference accuracy explains little of the accuracy under this shift")
     if "recipe" in rows.columns:
-        runs = rows["recipe"].astype(str).str.replace(r" @ epoch \d+$", "", regex=True).nunique()
+        runs = len(set(runs_of(rows)))
         if runs < FEWEST_MODELS:
             notes.append(
                 f"the {n} points are epochs of {runs} run{'s' if runs > 1 else ''}: the interval is conditional on it"

@@ -28,6 +28,7 @@ def effective_robustness(
     reference: str = REFERENCE,
     scale: str = "probit",
     extremes: str = "clip",
+    weights: str = "none",
     level: float = 0.95,
 ) -> pd.DataFrame:
     """Accuracy under shift minus what the baseline fit predicts at the model's reference accuracy.
@@ -60,10 +61,8 @@ def effective_robustness(
     """
     table = check_table(table, "group")
     chosen = shifts_of(table, shifts, reference=reference)
-    fits = {
-        shift: fit_baseline(table, shift=shift, baseline=baseline, reference=reference, scale=scale, extremes=extremes)
-        for shift in chosen
-    }
+    settings = {"baseline": baseline, "reference": reference, "scale": scale, "extremes": extremes, "weights": weights}
+    fits = {shift: fit_baseline(table, shift=shift, **settings) for shift in chosen}
     rows = pd.concat(
         [_rows(panel(table, shift, reference=reference), fit, extremes, level) for shift, fit in fits.items()]
     )
@@ -81,8 +80,8 @@ def _rows(joined: pd.DataFrame, fit: BaselineFit, extremes: str, level: float) -
     middle = fit.line(x)
     variance = (
         fit.line_variance(x)
-        + fit.slope**2 * _image_variance(x, joined["n_reference"], joined["se_reference"], g)
-        + _image_variance(y, joined["n_shifted"], joined["se_shifted"], g)
+        + fit.slope**2 * image_variance(x, joined["n_reference"], joined["se_reference"], g)
+        + image_variance(y, joined["n_shifted"], joined["se_shifted"], g)
     )
     half = stats.t.ppf((1 + level) / 2, fit.n - 2) * np.sqrt(variance)
     shifted = joined["shifted"].to_numpy(float)
@@ -106,7 +105,7 @@ def _rows(joined: pd.DataFrame, fit: BaselineFit, extremes: str, level: float) -
     )
 
 
-def _image_variance(p: Floats, n: pd.Series, se: pd.Series, g: Scale) -> Floats:
+def image_variance(p: Floats, n: pd.Series, se: pd.Series, g: Scale) -> Floats:
     """Variance of g(value) from the finite number of images: binomial, or by its standard error; 0 where both are unknown."""
     counts, errors = n.to_numpy(float), se.to_numpy(float)
     with np.errstate(invalid="ignore"):

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from shiftline.data.families.wilds_sets import official_results
 from shiftline.declare.metrics import FRAMES, GROUPED, MEANS, WILDS
@@ -30,13 +31,15 @@ from shiftline.jobs.metrics import balanced_accuracy as macro_recall
 from shiftline.jobs.predict import load_predictions
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
+from shiftline.store.names import RIGHT
 
 
 def score(job: Job, draft: Draft, context: Context) -> None:
     """Score predictions in the classes of the job's label space.
 
     The summary holds the value and its number of examples; for a proportion the number of successes, so that its interval can be
-    exact, for other metrics the ends of a bootstrap interval.
+    exact, for other metrics the ends of a bootstrap interval. Which examples of a proportion are right is kept in a file: tests
+    between models, and intervals that know that all models share their images, need no logits then.
     """
     metric = job.document["metric"]
     answers, ids = _answers(job, context)
@@ -48,6 +51,8 @@ def score(job: Job, draft: Draft, context: Context) -> None:
         draft.summary.update(variance=variance_of_mean(metric, answers))
     if (found := successes(metric, answers)) is not None:
         draft.summary.update(value=float(found.mean()), correct=int(found.sum()), n=len(found))
+        if len(found) == len(ids):
+            save_file({"right": found.astype(np.uint8), "ids": ids}, draft.folder / RIGHT)
         return
     if metric == "worst-group-accuracy":
         draft.summary.update(groups=group_counts(answers))

@@ -8,3 +8,7 @@ WEIGHTS = "model.safetensors"
 def checkpoint_file(unit: str, after: int) -> str:
     """Name of the weights after an epoch or a step in the artifact of a training."""
     return f"{unit}-{after:04d}.safetensors"
+
+
+RIGHT = "right.safetensors"
+"""Of a score that is a proportion: right (uint8) and ids (int64), one per example."""

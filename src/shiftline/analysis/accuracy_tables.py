@@ -1,0 +1,168 @@
+"""Accuracy tables of other people: a row per model, a column per distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from shiftline.analysis.baseline import BaselineFit, fit_baseline
+from shiftline.analysis.robustness import effective_robustness
+from shiftline.analysis.tables import REFERENCE
+from shiftline.errors import AnalysisError
+
+BASELINE = "baseline"
+OTHERS = "others"
+FORMATS = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": lambda path: pd.read_json(path, lines=True)}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table: csv, parquet or jsonl (one object a line).
+
+    Raises
+    ------
+    AnalysisError
+        There is no such file, its name ends otherwise, or it cannot be read.
+    """
+    if path.suffix not in FORMATS:
+        raise AnalysisError(f"{path} ends in {path.suffix!r}: expected {', '.join(FORMATS)}.")
+    if not path.is_file():
+        raise AnalysisError(f"there is no table {path} (looked in {Path.cwd()}).")
+    try:
+        table = FORMATS[path.suffix](path)
+    except Exception as error:
+        raise AnalysisError(f"{path} cannot be read as {path.suffix[1:]}: {error}.") from error
+    if table.empty:
+        raise AnalysisError(f"{path} has no rows.")
+    return table
+
+
+def tidy_accuracies(
+    wide: pd.DataFrame,
+    *,
+    model: str,
+    reference: str,
+    shifts: Sequence[str],
+    baseline: tuple[str, str],
+    percent: bool = False,
+    n_reference: int | None = None,
+    n_shift: int | None = None,
+) -> pd.DataFrame:
+    """Return a tidy table of a wide one: see `shiftline.analysis`.
+
+    Parameters
+    ----------
+    model, reference : str
+        Columns: names of models, accuracies on the reference.
+    shifts : sequence of str
+        Columns of accuracies under shift.
+    baseline : tuple of str
+        (column, value): rows with it are the group "baseline", all others "others".
+    percent : bool
+        Accuracies are percent, and are divided by 100.
+    n_reference, n_shift : int, optional
+        Numbers of examples.
+
+    Raises
+    ------
+    AnalysisError
+        A column is missing or holds text, a model stands twice, the baseline matches no row, or accuracies are not on the scale
+        that was said.
+    """
+    for column in (model, reference, *shifts, baseline[0]):
+        if column not in wide.columns:
+            raise AnalysisError(f"the table has no column {column!r}: it has {', '.join(map(str, wide.columns))}.")
+    names = wide[model].astype(str)
+    if names.duplicated().any():
+        twice = names[names.duplicated()].iloc[0]
+        rows = (np.flatnonzero(names == twice) + 1).tolist()
+        raise AnalysisError(
+            f"the model {twice!r} stands in the rows {', '.join(map(str, rows))}: expected one row per model."
+        )
+    chosen = wide[baseline[0]].astype(str) == baseline[1]
+    if not chosen.any():
+        there = list(dict.fromkeys(wide[baseline[0]].astype(str)))
+        more = " ..." if len(there) > 8 else ""
+        raise AnalysisError(
+            f"no row has {baseline[0]}={baseline[1]}: the column {baseline[0]!r} has {', '.join(there[:8])}{more}."
+        )
+    numbers = {column: _numbers(wide[column], column) for column in (reference, *shifts)}
+    _check_scale(numbers, percent=percent)
+    groups = np.where(chosen, BASELINE, OTHERS)
+    parts = [
+        pd.DataFrame(
+            {
+                "model": names, "group": groups, "distribution": REFERENCE if column == reference else column,
+                "value": values / 100 if percent else values, "n": n_reference if column == reference else n_shift,
+                "alpha": np.nan,
+            }
+        )
+        for column, values in numbers.items()
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True).astype({"n": float})
+
+
+def _numbers(column: pd.Series, name: str) -> pd.Series:
+    numbers = pd.to_numeric(column, errors="coerce")
+    text = column.notna() & numbers.isna() & (column.astype(str).str.strip() != "")
+    if text.any():
+        row = int(np.flatnonzero(text)[0])
+        raise AnalysisError(
+            f"row {row + 1} of the column {name!r} holds {column.iloc[row]!r}: expected a number or nothing."
+        )
+    if not numbers.notna().any():
+        raise AnalysisError(f"the column {name!r} holds no number.")
+    return numbers.astype(float)
+
+
+def _check_scale(numbers: dict[str, pd.Series], *, percent: bool) -> None:
+    largest = max(values.max() for values in numbers.values())
+    column = next(name for name, values in numbers.items() if values.max() == largest)
+    smallest = min(values.min() for values in numbers.values())
+    if smallest < 0 or largest > 100:
+        raise AnalysisError(
+            f"an accuracy is {smallest if smallest < 0 else largest:g}: expected fractions from 0 to 1, or percent with --percent."
+        )
+    if not percent and largest > 1:
+        raise AnalysisError(
+            f"the column {column!r} holds {largest:g}: expected fractions from 0 to 1. If these are percent, say --percent."
+        )
+    if percent and largest <= 1:
+        raise AnalysisError(
+            f"--percent was said, but no accuracy is above 1 (the largest is {largest:g}): if these are fractions, leave it out."
+        )
+
+
+def fit_table(
+    tidy: pd.DataFrame, shift: str, *, scale: str = "probit", extremes: str = "clip", weights: str = "none"
+) -> tuple[BaselineFit, pd.DataFrame]:
+    """Fit the line of one shift on the baseline rows, and return effective robustness of all rows that have both accuracies."""
+    part = tidy[tidy["distribution"].isin([REFERENCE, shift])]
+    fit = fit_baseline(part, shift=shift, baseline=BASELINE, scale=scale, extremes=extremes, weights=weights)
+    rows = effective_robustness(part, baseline=BASELINE, scale=scale, extremes=extremes, weights=weights)
+    return fit, rows
+
+
+def fit_document(tidy: pd.DataFrame, shift: str, fit: BaselineFit, rows: pd.DataFrame) -> dict[str, Any]:
+    """Return a fit as JSON: the line, what to know of it, and one entry per model."""
+    known = rows.dropna(subset=["effective_robustness"])
+    columns = [
+        "model",
+        "group",
+        "reference",
+        "shifted",
+        "predicted",
+        "effective_robustness",
+        "low",
+        "high",
+        "extrapolated",
+    ]
+    models = known[columns].rename(columns={"shifted": "shift"})
+    return {
+        "shift": shift, "slope": fit.slope, "intercept": fit.intercept, "r2": fit.r2, "n": fit.n, "scale": fit.scale,
+        "residual_std": fit.residual_std, "weights": fit.weights, "notes": list(fit.notes), "left_out": len(rows) - len(known),
+        "models": models.to_dict("records"),
+    }  # fmt: skip

@@ -1,0 +1,150 @@
+"""Is one model more robust than another: tests on the same images, over seeds, and over several shifts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from shiftline.analysis.axes import Floats
+from shiftline.analysis.correctness import RESAMPLES
+from shiftline.analysis.joint import Answers, resampled_robustness
+from shiftline.analysis.tables import REFERENCE, check_table
+from shiftline.errors import AnalysisError
+
+COLUMNS = (
+    "shift", "a", "b", "accuracy_difference", "only_a", "only_b", "p_images", "er_difference", "er_low", "er_high", "p_er",
+    "p_seeds", "p_images_holm", "p_er_holm", "p_seeds_holm",
+)  # fmt: skip
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Return the exact two-sided p-value of McNemar's test.
+
+    Parameters
+    ----------
+    only_a, only_b : int
+        Images that only the one, only the other model answers rightly.
+
+    Returns
+    -------
+    float
+        Of the hypothesis that a discordant image is as likely to be right in a as in b; 1 where there is none.
+    """
+    total = only_a + only_b
+    return float(stats.binomtest(only_a, total, 0.5).pvalue) if total else 1.0
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Return p-values corrected for their number (Holm 1979): NaN stay, and are not counted."""
+    values = np.asarray(p_values, dtype=float)
+    corrected = np.full(len(values), np.nan)
+    known = np.flatnonzero(np.isfinite(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    steps = values[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected
+
+
+def compare(
+    table: pd.DataFrame,
+    answers: Mapping[str, Answers],
+    a: str,
+    b: str,
+    *,
+    baseline: str,
+    scale: str = "probit",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Compare two models, or two groups of replicates, under every shift.
+
+    Three questions, each with its own p-value, and the same corrected over the shifts (Holm): is the accuracy of the two on these
+    images another (`p_images`: McNemar, exact, for two models); is their effective robustness (`p_er`: a paired
+    bootstrap, which resamples images for both models, both axes and the line at once); and is the effective
+    robustness of groups another over their seeds (`p_seeds`: Welch's t-test, for two replicates of each or more).
+
+    Parameters
+    ----------
+    table : DataFrame
+        Tidy: see `shiftline.analysis`.
+    answers : mapping of str to Answers
+        By shift; shifts without answers are left out.
+    a, b : str
+        Values of the column `model`, or of `group`.
+
+    Returns
+    -------
+    DataFrame
+        `COLUMNS`, one row per shift. Differences are a minus b, fractions; NaN where a question cannot be asked.
+
+    Raises
+    ------
+    AnalysisError
+        There is no such model or group, or no stored answers.
+    """
+    table = check_table(table, "group")
+    sides = [_members(table, name) for name in (a, b)]
+    if not answers:
+        raise AnalysisError(
+            "no stored answers to compare: shifts whose metric is no share of right answers cannot be compared by images."
+        )
+    rows = []
+    for shift, (models, robustness, drawn) in resampled_robustness(
+        table, answers, baseline=baseline, scale=scale, resamples=resamples, seed=seed, reference=REFERENCE
+    ).items():
+        places = [_places(models, side, shift) for side in sides]
+        one, other = (robustness[p] for p in places)
+        deviations = drawn[:, places[0]].mean(axis=1) - drawn[:, places[1]].mean(axis=1)
+        difference = float(one.mean() - other.mean())
+        half = stats.norm.ppf((1 + level) / 2) * deviations.std(ddof=1)
+        right = [answers[shift].shifted.of(side).right for side in sides]
+        counts: tuple[float, float] = (np.nan, np.nan)
+        p_images = np.nan
+        if len(sides[0]) == len(sides[1]) == 1:
+            counts = int((right[0][0] > right[1][0]).sum()), int((right[1][0] > right[0][0]).sum())
+            p_images = mcnemar(int(counts[0]), int(counts[1]))
+        p_seeds = np.nan
+        if min(len(side) for side in sides) > 1:
+            p_seeds = float(stats.ttest_ind(one, other, equal_var=False).pvalue)
+        rows.append(
+            {
+                "shift": shift, "a": a, "b": b, "accuracy_difference": float(right[0].mean() - right[1].mean()),
+                "only_a": counts[0], "only_b": counts[1], "p_images": p_images, "er_difference": difference,
+                "er_low": difference - half, "er_high": difference + half, "p_er": _two_sided(difference, deviations),
+                "p_seeds": p_seeds,
+            }
+        )  # fmt: skip
+    result = pd.DataFrame(rows)
+    for name in ("p_images", "p_er", "p_seeds"):
+        result[f"{name}_holm"] = holm(result[name])
+    return result[list(COLUMNS)]
+
+
+def _two_sided(difference: float, resampled: Floats) -> float:
+    """Return the p-value of a difference of zero, from the standard deviation over resamples."""
+    spread = resampled.std(ddof=1)
+    if spread == 0:
+        return 1.0 if difference == 0 else 0.0
+    return float(2 * stats.norm.sf(abs(difference) / spread))
+
+
+def _members(table: pd.DataFrame, name: str) -> list[str]:
+    models = list(dict.fromkeys(table.loc[table["model"] == name, "model"])) or list(
+        dict.fromkeys(table.loc[table["group"] == name, "model"])
+    )
+    if not models:
+        known = [*dict.fromkeys(table["group"]), *dict.fromkeys(table["model"])]
+        raise AnalysisError(f"there is no model or group {name!r}: there are {', '.join(map(repr, known))}.")
+    return models
+
+
+def _places(models: Sequence[str], side: Sequence[str], shift: str) -> NDArray[np.int64]:
+    where = {model: place for place, model in enumerate(models)}
+    if missing := [model for model in side if model not in where]:
+        raise AnalysisError(f"{missing[0]!r} has no value on {shift!r} and its reference: run the study to its end.")
+    return np.array([where[model] for model in side])

@@ -1,0 +1,109 @@
+"""Which images a model classifies rightly, and resampling of images that all models and both axes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from shiftline.errors import AnalysisError
+
+Floats = NDArray[np.float64]
+RESAMPLES = 2000
+CHUNK = 250
+"""Resamples that are drawn at once: their weights are an array of CHUNK times the images of a source."""
+
+
+@dataclass(frozen=True)
+class Correctness:
+    """The answers of several models on one distribution, scored in one label space.
+
+    Attributes
+    ----------
+    models : tuple of str
+    right : uint8 array of shape (models, images)
+        1 where the answer is right.
+    ids : int64 array of shape (images,)
+        Positions of the images in their source.
+    source : str
+        Name of the source: a transformed shift's images go with their originals.
+    """
+
+    models: tuple[str, ...]
+    right: NDArray[np.uint8]
+    ids: NDArray[np.int64]
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.right.shape != (len(self.models), len(self.ids)):
+            raise AnalysisError(
+                f"answers of {len(self.models)} models on {len(self.ids)} images need the shape "
+                f"({len(self.models)}, {len(self.ids)}), got {self.right.shape}."
+            )
+
+    @property
+    def accuracies(self) -> Floats:
+        """Fractions, shape (models,)."""
+        accuracies: Floats = self.right.mean(axis=1, dtype=np.float64)
+        return accuracies
+
+    def of(self, models: Sequence[str]) -> Correctness:
+        """Return the answers of some models, in their order.
+
+        Raises
+        ------
+        AnalysisError
+            One of them has no answers here.
+        """
+        places = {model: place for place, model in enumerate(self.models)}
+        if missing := [model for model in models if model not in places]:
+            raise AnalysisError(
+                f"{missing[0]!r} has no stored answers on {self.source}: run the study to its end, or leave the model out."
+            )
+        return Correctness(tuple(models), self.right[[places[model] for model in models]], self.ids, self.source)
+
+
+def resampled_accuracies(
+    axes: Mapping[str, Correctness], *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Floats]:
+    """Resample the images of every source, and return the accuracies of all models on all axes for each resample.
+
+    The Poisson bootstrap: every image of a source has an independent Poisson(1) weight, the same for all models and for every axis
+    that shows the image; an accuracy is the weighted share of right answers. For the numbers of images here it is the multinomial
+    bootstrap (Chamandy et al. 2012), as one matrix product.
+
+    Parameters
+    ----------
+    axes : mapping of str to Correctness
+
+    Returns
+    -------
+    dict
+        By the names of `axes`: arrays of shape (resamples, models), fractions.
+    """
+    parts: dict[str, list[Floats]] = {name: [] for name in axes}
+    sources: dict[str, list[str]] = {}
+    for name, axis in axes.items():
+        sources.setdefault(axis.source, []).append(name)
+    for number, (source, names) in enumerate(sorted(sources.items())):
+        size = 1 + max(int(axes[name].ids.max()) for name in names)
+        columns = {name: np.ascontiguousarray(axes[name].right.T, dtype=np.float32) for name in names}
+        for weights in _weights(size, resamples, seed=[seed, number, *source.encode()]):
+            for name in names:
+                ids = axes[name].ids
+                shown = weights if np.array_equal(ids, np.arange(size)) else weights[:, ids]
+                total = shown.sum(axis=1, dtype=np.float64)[:, None]
+                parts[name].append((shown @ columns[name]) / np.maximum(total, 1))
+    return {name: np.concatenate(chunks) for name, chunks in parts.items()}
+
+
+def _weights(size: int, resamples: int, *, seed: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+    """Yield Poisson(1) weights of shape (up to CHUNK, size), drawn through a table of 65,536 quantiles."""
+    generator = np.random.default_rng(list(seed))
+    steps = stats.poisson.cdf(np.arange(12), 1)
+    table = np.searchsorted(steps, (np.arange(1 << 16) + 0.5) / (1 << 16)).astype(np.float32)
+    for start in range(0, resamples, CHUNK):
+        yield table[generator.integers(0, 1 << 16, size=(min(CHUNK, resamples - start), size), dtype=np.uint16)]
