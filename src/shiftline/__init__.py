@@ -34,6 +34,7 @@ _PUBLIC = {
     f"{_DECLARE}.recipes": (
         "DFR", "PROMPTS", "LinearProbe", "Recipe", "Stored", "ZeroShot",
     ),
+    f"{_DECLARE}.support": ("EmbeddingClassifier", "FineTunedClassifier", "SupportSplit"),
     f"{_DECLARE}.sweeps": (
         "HeldOut", "best", "grid", "replicates",
     ),
@@ -41,7 +42,7 @@ _PUBLIC = {
     f"{_DECLARE}.transforms": (
         "JPEG", "Augmentation", "Blur", "Brightness", "ColourJitter", "Contrast", "CutMix", "Cutout", "HorizontalFlip",
         "Invert", "Mixup", "Noise", "Occlusion", "Pixelate", "RandAugment", "RandomResizedCrop", "Recolour", "Rotate",
-        "Saturation", "TextOverlay", "Tint", "Transform", "Translate", "VerticalFlip",
+        "Saturation", "Sometimes", "TextOverlay", "Tint", "Transform", "Translate", "VerticalFlip",
     ),
     f"{_DECLARE}.weight_space": (
         "Interpolate", "WithHead", "analogy", "average", "fisher_average", "greedy_soup", "interpolations",
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from shiftline.declare.output_space import Ensemble, ensemble, ensembles, flip_tta
     from shiftline.declare.patching import Task, patch_joint, patch_parallel, patch_sequential
     from shiftline.declare.recipes import DFR, PROMPTS, LinearProbe, Recipe, Stored, ZeroShot
+    from shiftline.declare.support import EmbeddingClassifier, FineTunedClassifier, SupportSplit
     from shiftline.declare.sweeps import HeldOut, best, grid, replicates
     from shiftline.declare.training import FineTune, FromScratch
     from shiftline.declare.transforms import (
@@ -116,6 +118,7 @@ if TYPE_CHECKING:
         Recolour,
         Rotate,
         Saturation,
+        Sometimes,
         TextOverlay,
         Tint,
         Transform,

@@ -26,6 +26,7 @@ from shiftline.declare.transforms import (
     Recolour,
     Rotate,
     Saturation,
+    Sometimes,
     TextOverlay,
     Tint,
     Transform,
@@ -85,6 +86,11 @@ def apply_transforms(transforms: Sequence[Transform], images: Tensor, labels: Te
         A user's transform returned another shape or type, or NaN; or a text overlay lacks a text for a class.
     """
     for transform in transforms:
+        if isinstance(transform, Sometimes):
+            chosen = uniform("sometimes", transform.seed, ids)[:, 0] < transform.share
+            changed = apply_transforms((transform.transform,), images, labels, ids)
+            images = torch.where(chosen[:, None, None, None], changed, images)
+            continue
         own = getattr(transform, "apply", None)
         if own is None:
             images = _rounded(_PIXELS[type(transform)](transform, images.float() / 255, labels, ids))

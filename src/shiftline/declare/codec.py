@@ -13,6 +13,7 @@ from shiftline.declare import (
     optimisers,
     output_space,
     recipes,
+    support,
     sweeps,
     training,
     transforms,
@@ -26,7 +27,7 @@ def built_in_types() -> dict[str, type[Declaration]]:
     """Return the classes of shiftline by tag."""
     types: dict[str, type[Declaration]] = {}
     for module in (
-        architectures, distributions, label_spaces, optimisers, output_space, recipes, sweeps, training, transforms,
+        architectures, distributions, label_spaces, optimisers, output_space, recipes, support, sweeps, training, transforms,
         weight_space,
     ):  # fmt: skip
         for value in vars(module).values():

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from shiftline.declare.label_spaces import LabelSpace
 from shiftline.declare.transforms import Transform
 from shiftline.errors import DeclarationError
 from shiftline.identity import Declaration
+
+if TYPE_CHECKING:
+    from shiftline.declare.support import SupportPart, SupportSplit
 
 
 class Distribution(Declaration):
@@ -47,6 +51,23 @@ class Distribution(Declaration):
     def in_label_space(self, space: LabelSpace) -> Distribution:
         """Score in these classes, on both axes; the last method of a chain."""
         return InLabelSpace(self, space)
+
+    def in_support(self, split: SupportSplit, *, threshold: float = 0.2) -> Distribution:
+        """Keep the examples that the reference could have produced: density ratio p_ref(x) / p_shift(x) of `threshold` or more.
+
+        For shifts of a study only: predictions are those of the whole shift, so that every part and threshold costs a score.
+        """
+        return self._part_of_support(split, "in", threshold)
+
+    def out_of_support(self, split: SupportSplit, *, threshold: float = 0.2) -> Distribution:
+        """Keep the examples that the reference could not have produced: see `in_support`."""
+        return self._part_of_support(split, "out", threshold)
+
+    def _part_of_support(self, split: SupportSplit, part: str, threshold: float) -> Distribution:
+        # The classifiers of a split are models, whose expressions are built on distributions.
+        from shiftline.declare.support import PartOfSupport
+
+        return PartOfSupport(self, split, part, threshold)
 
     def few_shot(self, per_class: int, *, seed: int = 0) -> Distribution:
         """Keep `per_class` random examples of each class; smaller numbers of one seed are nested in larger ones."""
@@ -85,8 +106,13 @@ class Distribution(Declaration):
 
     @property
     def predicted(self) -> Distribution:
-        """The distribution that models are run on: the same without its label space."""
+        """The distribution that models are run on: the same without its label space, and whole."""
         return self
+
+    @property
+    def support(self) -> SupportPart | None:
+        """The expression of the examples that are kept, for a part of a shift's support."""
+        return None
 
 
 class Split(Distribution):
@@ -299,7 +325,11 @@ class InLabelSpace(_Derived):
 
     @property
     def predicted(self) -> Distribution:
-        return self.of
+        return self.of.predicted
+
+    @property
+    def support(self) -> SupportPart | None:
+        return self.of.support
 
     def __str__(self) -> str:
         return f"{self.of} in {self.space.name}"

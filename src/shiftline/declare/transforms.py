@@ -168,6 +168,22 @@ class TextOverlay(Transform):
         _require(0 < self.height <= 1, f"TextOverlay.height is {self.height}: expected above 0 and at most 1.")
 
 
+class Sometimes(Transform):
+    """A mixture: a transform changes a random share of the examples, by id; the others stay as they are."""
+
+    tag = "sometimes"
+    transform: Transform
+    share: float
+    seed: int = 0
+
+    def validate(self) -> None:
+        _require(
+            isinstance(self.transform, Transform),
+            f"Sometimes.transform is a {type(self.transform).__name__}: expected a shiftline.Transform.",
+        )
+        _require(0 <= self.share <= 1, f"Sometimes.share is {self.share}: expected 0 to 1.")
+
+
 class Recolour(Transform):
     """Map luminance onto a line between two colours, both drawn per example from a fixed palette of ten."""
 

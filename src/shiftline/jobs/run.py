@@ -16,6 +16,7 @@ from shiftline.jobs.own import own
 from shiftline.jobs.predict import predict_group
 from shiftline.jobs.probe import probe
 from shiftline.jobs.score import score, select
+from shiftline.jobs.support import domain_features, domain_fold, domain_tuning, support, support_part
 from shiftline.jobs.train import train
 from shiftline.jobs.zero_shot import zero_shot
 from shiftline.plan.jobs import Job
@@ -36,6 +37,11 @@ _KINDS: dict[str, Callable[[Job, Draft, Context], None]] = {
     "ensemble": ensemble,
     "score": score,
     "select": select,
+    "domain-features": domain_features,
+    "domain-tuning": domain_tuning,
+    "domain-fold": domain_fold,
+    "support": support,
+    "support-part": support_part,
 }
 
 

@@ -29,6 +29,7 @@ from shiftline.jobs.metrics import (
 )
 from shiftline.jobs.metrics import balanced_accuracy as macro_recall
 from shiftline.jobs.predict import load_predictions
+from shiftline.jobs.support import part_ids
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
 from shiftline.store.names import RIGHT
@@ -75,6 +76,9 @@ def _interval(statistic: Statistic, count: int, work: float | None = None) -> di
 def _answers(job: Job, context: Context) -> tuple[Answers, np.ndarray]:
     tensors = load_predictions(context.store, job.parents[0])
     logits, labels, ids = (tensors[name].numpy() for name in ("logits", "labels", "ids"))
+    if (part := job.document.get("part")) is not None:
+        kept = np.isin(ids, part_ids(context, part))
+        logits, labels, ids = logits[kept], labels[kept], ids[kept]
     metric, projection = job.document["metric"], job.projection
     if metric in FRAMES:
         return _frames(job, context, logits, ids), ids

@@ -24,6 +24,7 @@ from shiftline.declare.metrics import FRAMES, GROUPED
 from shiftline.declare.output_space import Ensemble
 from shiftline.declare.recipes import DFR, LinearProbe, Stored, ZeroShot
 from shiftline.declare.study import Study
+from shiftline.declare.support import SupportModel
 from shiftline.declare.sweeps import Best
 from shiftline.declare.training import FineTune, Trained
 from shiftline.declare.weight_space import Combine, FisherAverage, GreedySoup, Interpolate, WithHead
@@ -36,6 +37,7 @@ from shiftline.plan.spaces import scorings
 def sources(study: Study) -> list[Split]:
     """Return every split that a study reads, each once."""
     found = [distribution.source for _, distribution in study.evaluated()]
+    found += [where.support.split.reference.source for _, where in study.shifts if where.support is not None]
     found.append(study.reference.train.source)
     for model in expressions(study):
         found += [distribution.source for distribution in model.data(study.reference).values()]
@@ -54,7 +56,8 @@ def stored(study: Study) -> list[Stored]:
 
 def expressions(study: Study) -> Iterator[Model]:
     """Yield every model expression of a study and everything below it, each once."""
-    return distinct(*(named.expression for named in study.models))
+    parts = [where.support for _, where in study.shifts if where.support is not None]
+    return distinct(*(named.expression for named in study.models), *parts)
 
 
 def count(distribution: Distribution, splits: Mapping[Split, SplitRecord]) -> int:
@@ -123,6 +126,7 @@ def check_study(study: Study, *, splits: Mapping[Split, SplitRecord], leaves: Re
         _check_disjoint(name, distribution, study.reference.train, splits)
     for name, distribution in (("reference", study.reference.test), *study.shifts):
         _check_disjoint(name, distribution, study.reference.val, splits)
+    _check_support(study, splits)
     for model in expressions(study):
         _check_data(model, study, splits, leaves)
         _check_model(model, study, splits, leaves, len(classes))
@@ -169,6 +173,35 @@ def _check_distribution(name: str, distribution: Distribution, splits: Mapping[S
                 f"{name}: indices() asks for id {max(step.ids)}, {distribution.source} has ids 0 to {record.count - 1}."
             )
         step = step.of  # type: ignore[attr-defined]
+
+
+def _check_support(study: Study, splits: Mapping[Split, SplitRecord]) -> None:
+    """Check what parts of a shift's support are told by."""
+    for name, where in (("reference", study.reference.test), ("reference val", study.reference.val)):
+        if where.support is not None:
+            raise DeclarationError(
+                f"{name} is a part of a support: only shifts are split. Put in_support(...) on a shift."
+            )
+    for name, where in study.shifts:
+        if (part := where.support) is None:
+            continue
+        if not _within(part.split.reference, study.reference.train):
+            raise DeclarationError(
+                f"{name}: the support is told by {part.split.reference}, which is not (a subset of) the reference's train split "
+                f"({study.reference.train}): the question is what that could have produced. Say SupportSplit(reference.train, ...)."
+            )
+        available = count(part.split.reference, splits)
+        if part.split.size is not None and part.split.size > available:
+            raise PlanError(
+                f"{name}: SupportSplit.size asks for {part.split.size} reference examples, {part.split.reference} has {available}: "
+                "ask for fewer."
+            )
+        smaller = min(available, count(part.shifted, splits))
+        if part.split.folds > smaller:
+            raise PlanError(
+                f"{name}: {part.split.folds} folds of {smaller} examples: every fold needs one of the reference and one of the "
+                "shift. Take fewer folds."
+            )
 
 
 def metrics_of(record: SplitRecord, asked: tuple[str, ...], *, classes: int | None = None) -> tuple[str, ...]:
@@ -262,6 +295,8 @@ def check_predicted(
 
 def _check_data(model: Model, study: Study, splits: Mapping[Split, SplitRecord], leaves: Records) -> None:
     """Check the data that a model is trained or selected on."""
+    if isinstance(model, SupportModel):
+        return  # It tells distributions apart, and reads the shift for that: see `_check_support`.
     reference_classes = splits[study.reference.train.source].classes
     reference_ids = splits[study.reference.train.source].ids
     if isinstance(model, Stored):

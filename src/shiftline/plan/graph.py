@@ -22,7 +22,7 @@ from shiftline.plan.jobs import REVISIONS, Job, Plan, PlannedModel, PlannedScore
 from shiftline.plan.records import LeafRecord, SplitRecord, data_identity
 from shiftline.plan.spaces import Projection, scorings
 
-READ_BY_NAME = ("train", "own", "batch-norm")
+READ_BY_NAME = ("train", "own", "batch-norm", "domain-tuning", "domain-fold")
 """Kinds of jobs whose images come through the training reader."""
 WinnerOf = Callable[[str], int | None]
 """From the key of a select job to the position of its winner, or None while it has not been made."""
@@ -68,8 +68,10 @@ def final_key(
     resolved = builder.resolve(model)
     if job.kind in ("predict", "ensemble", "score"):
         assert job.distribution is not None
-        prediction = builder.predict(resolved, job.distribution)
-        return builder.score(prediction, job.document["metric"], job.projection) if job.kind == "score" else prediction
+        prediction, document = builder.predict(resolved, job.distribution), job.document
+        if job.kind != "score":
+            return prediction
+        return builder.score(prediction, document["metric"], job.projection, document.get("part"))
     return builder.artifact(resolved) if resolved.makes is not None else None
 
 
@@ -211,6 +213,9 @@ class _Builder:
         """Yield every number of a model: on each distribution, and on the reference in the label space of each shift."""
         seen: set[tuple[str, str, str]] = set()
         sources = {name: where.source for name, where in self.study.evaluated()}
+        parts = {
+            name: self.artifact(where.support) for name, where in self.study.evaluated() if where.support is not None
+        }
         for name, scoring in self.scorings.items():
             asked = [(name, scoring.own)]
             if scoring.reference is not None:
@@ -225,19 +230,22 @@ class _Builder:
                 for metric in metrics:
                     if (where, scoring.space, metric) not in seen:
                         seen.add((where, scoring.space, metric))
-                        key = self.score(predictions[where], metric, projection)
+                        key = self.score(predictions[where], metric, projection, parts.get(where))
                         yield PlannedScore(where, metric, scoring.space, metric == primary, key)
 
-    def score(self, prediction: str, metric: str = "accuracy", projection: Projection | None = None) -> str:
+    def score(
+        self, prediction: str, metric: str = "accuracy", projection: Projection | None = None, part: str | None = None
+    ) -> str:
+        """Return the key of a score; with the key of a part, of its examples only."""
         job = self.jobs[prediction]
-        fields: dict[str, Any] = {"metric": metric}
+        fields: dict[str, Any] = {"metric": metric} | ({} if part is None else {"part": part})
         if projection is not None:
             fields["space"] = projection.identity()
         if reads_metadata(metric):
             assert job.distribution is not None
             fields["metadata"] = self.splits[job.distribution.source].metadata
         return self.add(
-            "score", fields, [prediction], job.label,
+            "score", fields, [prediction, *([] if part is None else [part])], job.label,
             model=job.model, distribution=job.distribution, deferred=job.deferred, projection=projection,
         )  # fmt: skip
 
