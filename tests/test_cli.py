@@ -184,7 +184,9 @@ def test_verify_repair_and_run_heal_a_store(tiny, tmp_path):
 
 def test_plot_writes_figures_with_their_numbers(tiny, tmp_path):
     files = ok("plot", TINY, "--store", tiny.store.root, "--out", tmp_path).split()
-    assert [Path(f).name for f in files] == ["robustness.png", "alpha-curves.png", "alpha-table.png"]
+    assert [Path(f).name for f in files] == [
+        "robustness.png", "alpha-curves.png", "alpha-table.png", "effective-robustness.png",
+    ]  # fmt: skip
     for file in files:
         image = np.asarray(Image.open(file).convert("L"))
         assert min(image.shape) > 300

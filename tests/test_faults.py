@@ -20,12 +20,15 @@ from shiftline import (
     SGD,
     AdamW,
     Blur,
+    EmbeddingClassifier,
     ExperimentManager,
     FineTune,
+    FineTunedClassifier,
     FromScratch,
     LinearProbe,
     Recipe,
     Reference,
+    SupportSplit,
     ZeroShot,
     average,
     best,
@@ -52,6 +55,9 @@ from test_cli import called, ok
 from test_expressions_end_to_end import SmallNormed
 from test_workers import PLAIN, content, small
 
+KINDS = [kind for kind in REVISIONS if kind != "replicate"]
+"""Kinds of artifacts."""
+
 
 class Halved(Recipe):
     """A user's own recipe."""
@@ -71,7 +77,15 @@ class OneOfEach(ExperimentManager):
     name = "one-of-each"
     digits = handwritten_digits()
     reference = Reference(digits.train, digits.val.indices(range(60)), digits.test.indices(range(90)))
-    shifts = {"blur": reference.test.shifted(Blur(2.0))}
+    blur = reference.test.shifted(Blur(1.0))
+    tuned = FineTunedClassifier(glyph_clip(), learning_rates=(1e-5,), epochs=1, batch_size=32)
+    quick = SupportSplit(reference.train.fraction(0.1), EmbeddingClassifier(glyph_clip()), folds=2)
+    published = SupportSplit(reference.train.fraction(0.1), tuned, folds=2)
+    shifts = {
+        "blur": reference.test.shifted(Blur(2.0)),
+        "in": blur.in_support(quick, threshold=1e-9),
+        "in, fine-tuned": blur.in_support(published, threshold=1e-9),
+    }
     baseline = "tuned"
     threads = 1
 
@@ -102,7 +116,7 @@ def complete(tmp_path_factory, data_root):
     study = OneOfEach(store=root, quiet=True)
     outcome = study.run()
     assert outcome.exit_status == 0, outcome.failed
-    assert {job.kind for job in outcome.plan.jobs.values()} == set(REVISIONS)
+    assert {job.kind for job in outcome.plan.jobs.values()} == set(KINDS)
     return study
 
 
@@ -279,7 +293,7 @@ WRITES = {
     "the log of a training": _calling(TrainingRun, "_log"),
     "the state of a training": _state,
     "the weights of an epoch": _calling(TrainingRun, "_keep_checkpoint"),
-    **{f"an artifact: {kind}": _publishing(kind) for kind in REVISIONS},
+    **{f"an artifact: {kind}": _publishing(kind) for kind in KINDS},
 }
 
 
@@ -309,6 +323,7 @@ def test_a_disk_that_fills_at_any_write_loses_nothing(write, disk, monkeypatch, 
     assert content(store) == content(complete.store.root)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_while_a_study_is_frozen_or_drawn_is_one_clear_error(disk, complete, monkeypatch):
     disk()
     with pytest.raises(DiskFullError, match="is full"):
@@ -342,11 +357,11 @@ def test_damage_in_every_kind_of_artifact_is_found_and_mended(what, damage, tmp_
     for key in sorted(store.complete()):
         manifest = store.manifest(key)
         names = [MANIFEST] if what == "manifests" else list(manifest.files)
-        # Scores and selections are their manifests.
         if manifest.kind not in hit and names:
             hit[manifest.kind] = key
             damage(store.path(key) / names[0])
-    assert set(hit) >= set(REVISIONS) - (set() if what == "manifests" else {"score", "select"})
+    # Selections and tunings are their manifests.
+    assert set(hit) >= set(KINDS) - (set() if what == "manifests" else {"select", "domain-tuning"})
     written = next(iter((store.root / "data").glob("**/*.beton")))
     damage(written)
     study = OneOfEach(store=store.root, quiet=True)
@@ -360,6 +375,7 @@ def test_damage_in_every_kind_of_artifact_is_found_and_mended(what, damage, tmp_
     assert study.verify() == []
 
 
+@pytest.mark.slow
 def test_damaged_records_of_leaves_are_made_again(tmp_path, complete):
     store = tmp_path / "store"
     shutil.copytree(complete.store.root, store)
@@ -411,6 +427,7 @@ def test_a_parent_that_is_deleted_while_a_child_runs_is_made_again(tmp_path, dat
 # ---- stores elsewhere ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_read_only_store_can_be_analysed(tmp_path, complete):
     place = tmp_path / "read-only"
     place.mkdir()
@@ -434,6 +451,7 @@ def test_a_read_only_store_can_be_analysed(tmp_path, complete):
         subprocess.run(["umount", place], check=True)
 
 
+@pytest.mark.slow
 def test_a_store_that_was_copied_elsewhere_goes_on_there(tmp_path, complete):
     elsewhere = tmp_path / "another machine" / "store"
     shutil.copytree(complete.store.root, elsewhere)

@@ -140,14 +140,18 @@ def test_groups_are_launched_with_what_they_need(fake, tmp_path, data_root):
 
 def test_lines_below_a_selection_get_their_keys_when_it_is_made(fake, tmp_path, data_root, monkeypatch):
     """Every line is run in its order by hand: provisional keys become those of the plan that knows the winner."""
-    path, store = small(tmp_path, data_root, PLAIN)
+    copies = '"best": best(nets), "copies": replicates(best(nets), [0, 5]), "soup"'
+    path, store = small(tmp_path, data_root, PLAIN.replace('"best": best(nets), "soup"', copies))
     ok("freeze", path, "--store", store, "--out", tmp_path / "frozen")
     lines = read_lines(tmp_path / "frozen")
+    # The trainings of replicates are those of the winner, which nobody knows yet.
+    assert [line.kind for line in lines].count("replicate") == 2
     for number in range(len(lines)):
         assert called("work-line", "--frozen", tmp_path / "frozen", "--line", number).returncode == 0
     study = make_study(f"{path}", None, store)
     assert {row.state for row in study.status()} == {"complete"}
     assert set(study.plan().jobs) == Store(store).complete()
+    assert [job.kind for job in study.plan().jobs.values()].count("train") == 5
 
 
 def test_bad_submissions_are_one_clear_error(fake, tmp_path, data_root, monkeypatch):

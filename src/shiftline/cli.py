@@ -13,7 +13,7 @@ from rich.table import Table
 from shiftline.cli_data import DEFAULT_STORE, StoreFolder, data
 from shiftline.cli_images import SplitName  # noqa: F401 - the commands of the module are added to `data`.
 from shiftline.cli_models import export_model, import_model
-from shiftline.cli_robustness import compare, fit, robustness
+from shiftline.cli_robustness import compare, fit, robustness, support
 from shiftline.cli_run import run, work
 from shiftline.cli_slurm import Parameters, StudyName, freeze, logs, submit, work_line
 from shiftline.cli_tables import (
@@ -39,6 +39,7 @@ app.command("run")(run)
 app.command("fit")(fit)
 app.command("robustness")(robustness)
 app.command("compare")(compare)
+app.command("support")(support)
 app.command("work", hidden=True)(work)
 app.command("freeze")(freeze)
 app.command("submit")(submit)

@@ -132,6 +132,38 @@ def compare(
     )
 
 
+def support(
+    study: StudyName,
+    parameters: Parameters = None,
+    store: StoreFolder = DEFAULT_STORE,
+    form: FormatOption = Format.table,
+) -> None:
+    """Say how well shifts were split by support: AUC of the domain classifiers, sizes of the parts by threshold."""
+    table = make_study(study, parameters, store).support()
+    if table.empty:
+        raise AnalysisError(
+            "no shift of the study has been split: declare shift.in_support(SupportSplit(reference.train, ...)), and run it."
+        )
+    if form is not Format.table:
+        print_frame(table, form)
+        return
+    for _, part in table.groupby("key", sort=False):
+        first = part.iloc[0]
+        shown = Table(
+            "threshold", *(f"{row.threshold:g}" for row in part.itertuples()),
+            title=f"{first['shift']}: AUC {first['auc']:.3f}, calibration slope {first['slope']:.3f}, "
+            f"{first['n_reference']:,} reference and {first['n_shift']:,} shifted examples",
+        )  # fmt: skip
+        shown.add_row("in-support", *(str(row.n_in) for row in part.itertuples()))
+        shown.add_row("out-of-support", *(str(row.n_out) for row in part.itertuples()))
+        console().print(shown)
+        if first["poor"]:
+            print(
+                f"{first['shift']}: the classifier ({first['classifier']}) hardly tells the shift from the reference. Either it is "
+                "inside the support, or the features are too weak: try FineTunedClassifier(...)."
+            )
+
+
 def _p(value: float) -> str:
     """A p-value for people; a dash where there is none."""
     return "-" if value != value else "< 0.001" if value < 0.001 else f"{value:.3f}"

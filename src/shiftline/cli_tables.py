@@ -35,11 +35,13 @@ ScaleOption = Annotated[Scale, typer.Option("--scale", help="Axes on which the l
 
 
 def console() -> Console:
+    """Return where tables go."""
     # A pipe has no width: rows must not be cut to 80 columns.
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
 
 
 def print_frame(table: pd.DataFrame, form: Format) -> None:
+    """Print a table as CSV or JSON."""
     if form is Format.csv:
         sys.stdout.write(table.to_csv(index=False))
     else:

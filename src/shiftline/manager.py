@@ -221,14 +221,14 @@ class ExperimentManager:
         """
         from shiftline.launch.frozen import jobs_of
         from shiftline.launch.in_process import StopFlag, run_jobs
-        from shiftline.launch.planning import key_now
+        from shiftline.launch.planning import keys_now
         from shiftline.launch.progress import RunProgress
 
         study, stop = self.declaration(), StopFlag()
         plan = self._plan(write=False)
         jobs = jobs_of(
             line, plan, lambda: plan_study(study, self.store, write=False, selections=False),
-            lambda job: key_now(job, study, self.store),
+            lambda job: keys_now(job, study, self.store),
         )  # fmt: skip
         with stop.listening():
             return self._together(
@@ -369,6 +369,44 @@ class ExperimentManager:
                 result[distribution] = Answers(*pair)
         return result
 
+    def support(self) -> pd.DataFrame:
+        """Return how well shifts were split by support.
+
+        Returns
+        -------
+        DataFrame
+            shift, classifier, auc (of telling reference from shift, out of fold), slope (of the calibration), n_reference, n_shift,
+            threshold, n_in, n_out (examples at that ratio), poor (the AUC is below 0.6: the classifier hardly tells), key. One row
+            per threshold; empty where no shift has parts.
+        """
+        import pandas as pd
+
+        from shiftline.launch.support import support_ratios
+
+        columns = [
+            "shift",
+            "classifier",
+            "auc",
+            "slope",
+            "n_reference",
+            "n_shift",
+            "threshold",
+            "n_in",
+            "n_out",
+            "poor",
+            "key",
+        ]
+        rows = [
+            {
+                "shift": found.shift, "classifier": found.classifier, "key": found.key, "threshold": threshold, "n_in": n_in,
+                "n_out": n_out,
+                **{name: found.summary[name] for name in ("auc", "slope", "n_reference", "n_shift", "poor")},
+            }
+            for found in support_ratios(self._plan(write=False), self.store)
+            for threshold, n_in, n_out in found.summary["sizes"]
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=columns)
+
     def plot(self, folder: str | os.PathLike[str] | None = None, *, scale: str = "probit") -> dict[str, Path]:
         """Draw the figures of the study as PNG and PDF, each with its numbers beside it as CSV.
 
@@ -390,10 +428,50 @@ class ExperimentManager:
 
     def figures(self, *, scale: str = "probit") -> dict[str, tuple[Figure, pd.DataFrame]]:
         """Return the figures with the numbers that they show."""
-        from shiftline.plots.figures import study_figures
+        from shiftline.plots.figures import forest_figure, study_figures
 
         study = self._study_with_line()
-        return study_figures(self._made(), baseline=str(study.baseline), scale=scale, title=self.name)
+        table, answers = self._made(), self.answers()
+        drawn = study_figures(table, baseline=str(study.baseline), scale=scale, title=self.name)
+        robustness = self.effective_robustness(scale=scale, by="group")
+        drawn["effective-robustness"] = forest_figure(robustness, baseline=str(study.baseline), title=self.name)
+        return drawn | self._support_figures(table, answers, scale)
+
+    def _support_figures(
+        self, table: pd.DataFrame, answers: Mapping[str, Answers], scale: str
+    ) -> dict[str, tuple[Figure, pd.DataFrame]]:
+        """Draw the splits of shifts whose whole the study declares too."""
+        import pandas as pd
+
+        from shiftline.analysis.support import calibration_curve, over_thresholds
+        from shiftline.launch.support import example_images, support_ratios
+        from shiftline.plots.support import examples_figure, support_figure
+
+        plan = self._plan(write=False)
+        drawn: dict[str, tuple[Figure, pd.DataFrame]] = {}
+        for found in support_ratios(plan, self.store):
+            name = f"support-{found.shift.replace(' ', '-').replace('/', '-')}"
+            images = example_images(found, data_folder(self.store), 8)
+            shown = pd.DataFrame({"id": found.ids, "ratio": found.ratios, "key": found.key})
+            drawn[f"{name}-examples"] = (
+                examples_figure(images, title=f"{self.name}: {found.shift}, class and density ratio"),
+                shown,
+            )
+            if found.shift not in answers:
+                continue
+            chosen = [threshold for _, threshold in found.parts.values()]
+            thresholds = sorted({*(threshold for threshold, _, _ in found.summary["sizes"]), *chosen})
+            curve = over_thresholds(
+                table, answers[found.shift], found.ids, found.ratios, shift=found.shift, baseline=str(plan.study.baseline),
+                thresholds=thresholds, scale=scale,
+            )  # fmt: skip
+            title = f"{self.name}: {found.shift} split by support (AUC {found.summary['auc']:.2f})"
+            figure = support_figure(
+                curve, calibration_curve(found.summary["calibration"]), found.reference_ratios, found.ratios,
+                baseline=str(plan.study.baseline), chosen=chosen, title=title,
+            )  # fmt: skip
+            drawn[name] = figure, curve.assign(support=found.key)
+        return drawn
 
     def verify(self, *, mend: bool = False) -> list[Damage]:
         """Hash every artifact and every written split; with `mend`, move damaged ones aside: they are made anew."""
@@ -505,6 +583,8 @@ class ExperimentManager:
         """Return the numbers that stand for their distributions on an axis, of which at least one must have been made."""
         table = self.results()
         table = table[table["primary"]].reset_index(drop=True)
+        parts = [name for name, where in self.declaration().shifts if where.support is not None]
+        table["part"] = table["distribution"].isin(parts)
         # Of what is no proportion, the images' share of the uncertainty is read from the bootstrap interval.
         counted = table["metric"].isin(PROPORTIONS)
         table["se"] = ((table["high"] - table["low"]) / (2 * 1.96)).mask(counted)

@@ -12,6 +12,7 @@ from shiftline.analysis.correctness import Correctness
 from shiftline.analysis.intervals import clopper_pearson, mean_interval
 from shiftline.analysis.joint import Answers, joint_effective_robustness
 from shiftline.analysis.robustness import effective_robustness, group_means, relative_robustness
+from shiftline.analysis.support import calibration_curve, difficulty, matching_weights, over_thresholds
 
 __all__ = [
     "SCALES",
@@ -20,16 +21,20 @@ __all__ = [
     "BaselineFit",
     "Correctness",
     "alpha_curve",
+    "calibration_curve",
     "choose_alpha",
     "clopper_pearson",
     "compare",
+    "difficulty",
     "effective_robustness",
     "fit_baseline",
     "group_means",
     "holm",
     "joint_effective_robustness",
     "leave_one_out",
+    "matching_weights",
     "mcnemar",
     "mean_interval",
+    "over_thresholds",
     "relative_robustness",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from shiftline.analysis.tables import AVERAGE, REFERENCE, VALIDATION, check_table, reference_once, shifts_of
+from shiftline.analysis.tables import AVERAGE, REFERENCE, VALIDATION, averaged, check_table, reference_once, shifts_of
 from shiftline.errors import AnalysisError
 
 
@@ -48,7 +48,7 @@ def alpha_curve(table: pd.DataFrame, *, group: str) -> pd.DataFrame:
     shifts = [c for c in curve.columns if c not in (REFERENCE, VALIDATION)]
     if shifts:
         # skipna=False: an average over fewer shifts would be another number.
-        curve[AVERAGE] = curve[shifts].mean(axis=1, skipna=False)
+        curve[AVERAGE] = curve[averaged(table, shifts)].mean(axis=1, skipna=False)
     return curve
 
 

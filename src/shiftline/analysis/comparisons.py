@@ -100,6 +100,7 @@ def compare(
         places = [_places(models, side, shift) for side in sides]
         one, other = (robustness[p] for p in places)
         deviations = drawn[:, places[0]].mean(axis=1) - drawn[:, places[1]].mean(axis=1)
+        deviations = deviations[np.isfinite(deviations)]
         difference = float(one.mean() - other.mean())
         half = stats.norm.ppf((1 + level) / 2) * deviations.std(ddof=1)
         right = [answers[shift].shifted.of(side).right for side in sides]

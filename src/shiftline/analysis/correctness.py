@@ -50,6 +50,12 @@ class Correctness:
         accuracies: Floats = self.right.mean(axis=1, dtype=np.float64)
         return accuracies
 
+    @property
+    def accuracies_by_image(self) -> Floats:
+        """Share of the models that are right, shape (images,)."""
+        shares: Floats = self.right.mean(axis=0, dtype=np.float64)
+        return shares
+
     def of(self, models: Sequence[str]) -> Correctness:
         """Return the answers of some models, in their order.
 

@@ -18,7 +18,7 @@ from shiftline.analysis.baseline import BaselineFit, fit_baseline, runs_of, usab
 from shiftline.analysis.correctness import RESAMPLES, Correctness, resampled_accuracies
 from shiftline.analysis.robustness import COLUMNS as PER_MODEL
 from shiftline.analysis.robustness import image_variance
-from shiftline.analysis.tables import AVERAGE, REFERENCE, check_table, panel, shifts_of
+from shiftline.analysis.tables import AVERAGE, REFERENCE, averaged, check_table, panel, shifts_of
 from shiftline.errors import AnalysisError
 
 COLUMNS = (*PER_MODEL, "replicates", "sd_line", "sd_images", "sd_seeds", "df", "notes")
@@ -81,8 +81,8 @@ def joint_effective_robustness(
     Returns
     -------
     DataFrame
-        `COLUMNS`: one row per shift and unit, and with several shifts per unit for their average. Fractions; sd_* are standard
-        deviations of effective robustness, df the degrees of freedom of the interval.
+        `COLUMNS`: one row per shift and unit, and with several shifts (parts of others aside) per unit for their average.
+        Fractions; sd_* are standard deviations of effective robustness, df the degrees of freedom of the interval.
 
     Raises
     ------
@@ -100,8 +100,11 @@ def joint_effective_robustness(
     parts = [_measure(one, units, resampled.get(one.fit.shift), level) for one in panels]
     per_shift = [_rows(one, units, part) for one, part in zip(panels, parts, strict=True)]
     rows = [row for shift_rows in per_shift for row in shift_rows]
-    if len(chosen) > 1:
-        rows += _average_rows(panels, parts, per_shift, units, level)
+    whole = [chosen.index(shift) for shift in averaged(table, chosen)]
+    if len(whole) > 1:
+        rows += _average_rows(
+            [panels[i] for i in whole], [parts[i] for i in whole], [per_shift[i] for i in whole], units, level
+        )
     result = pd.DataFrame(rows, columns=list(COLUMNS))
     result.attrs["notes"] = {one.fit.shift: one.fit.notes for one in panels if one.fit.notes}
     return result
@@ -172,7 +175,9 @@ class _Panel:
         w = self.fit.weights_of(self.g.inverse(self.y[self.base]), self.joined["n_shifted"].to_numpy(float)[self.base])
         bx, by = x[:, self.base], y[:, self.base]
         mx, my = (bx @ w / w.sum())[:, None], (by @ w / w.sum())[:, None]
-        slope = (((bx - mx) * (by - my)) @ w / (((bx - mx) ** 2) @ w))[:, None]
+        spread = ((bx - mx) ** 2) @ w
+        # A resample in which all baseline models have one reference accuracy has no line, and is left out.
+        slope = (((bx - mx) * (by - my)) @ w / np.where(spread > 0, spread, np.nan))[:, None]
         line = slope * (x - mx) + my
         return shifted - self.g.inverse(line)
 
@@ -275,7 +280,7 @@ def _image_part(one: _Panel, units: Sequence[_Unit], resampled: Floats | None) -
     """Return the variance of each unit's effective robustness that its members share, from the images."""
     if resampled is None:
         return _means(one.single_variances(), units)
-    return np.maximum(_means(resampled, units).var(axis=0, ddof=1) - _apart(resampled, units), 0.0)
+    return np.maximum(_variance(_means(resampled, units)) - _apart(resampled, units), 0.0)
 
 
 def _means(values: Floats, units: Sequence[_Unit]) -> Floats:
@@ -283,15 +288,24 @@ def _means(values: Floats, units: Sequence[_Unit]) -> Floats:
     return np.stack([values[..., unit.members].mean(axis=-1) for unit in units], axis=-1)
 
 
+def _variance(resampled: Floats) -> Floats:
+    """Return variances over the resamples that have a value, ddof=1; NaN with fewer than two."""
+    known = np.isfinite(resampled)
+    count = known.sum(axis=0)
+    mean = np.where(known, resampled, 0.0).sum(axis=0) / np.maximum(count, 1)
+    squares = np.where(known, (resampled - mean) ** 2, 0.0).sum(axis=0)
+    return np.where(count > 1, squares / np.maximum(count - 1, 1), np.nan)
+
+
 def _apart(resampled: Floats, units: Sequence[_Unit]) -> Floats:
     """Return the part of a mean's variance over resampled images that its members do not share."""
-    deviations = resampled - resampled.mean(axis=0)
-    return np.array(
-        [
-            deviations[:, unit.members].var(axis=1, ddof=1).mean() / len(unit.members) if len(unit.members) > 1 else 0.0
-            for unit in units
-        ]
-    )
+    found = np.zeros(len(units))
+    for place, unit in enumerate(units):
+        members = resampled[:, unit.members]
+        members = members[np.isfinite(members).all(axis=1)]
+        if len(unit.members) > 1 and len(members) > 1:
+            found[place] = (members - members.mean(axis=0)).var(axis=1, ddof=1).mean() / len(unit.members)
+    return found
 
 
 def _seed_variance(distance: Floats, units: Sequence[_Unit]) -> Floats:
@@ -378,7 +392,7 @@ def _average_rows(
     known = [part.resampled for part in parts if part.resampled is not None]
     if len(known) == len(parts):
         resampled = np.mean(known, axis=0)
-        images = np.maximum(_means(resampled, units).var(axis=0, ddof=1) - _apart(resampled, units), 0.0)
+        images = np.maximum(_variance(_means(resampled, units)) - _apart(resampled, units), 0.0)
     else:
         # Without all answers nothing is known of how shifts vary together: as if they did entirely.
         images = np.mean([np.sqrt(part.images) * part.jacobian for part in parts], axis=0) ** 2

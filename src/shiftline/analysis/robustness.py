@@ -11,7 +11,7 @@ from scipy import stats
 from shiftline.analysis.axes import Floats, Scale, inside, scale_named
 from shiftline.analysis.baseline import BaselineFit, fit_baseline
 from shiftline.analysis.intervals import difference_interval, mean_interval
-from shiftline.analysis.tables import AVERAGE, REFERENCE, check_table, panel, shifts_of
+from shiftline.analysis.tables import AVERAGE, REFERENCE, averaged, check_table, panel, shifts_of
 from shiftline.errors import AnalysisError
 
 COLUMNS = (
@@ -51,7 +51,7 @@ def effective_robustness(
     -------
     DataFrame
         One row per shift and model, columns `COLUMNS`; fractions, NaN where a value is missing. ``attrs["notes"]`` holds what a
-        reader has to know of each shift's line. With several shifts, rows of the shift "average" hold
+        reader has to know of each shift's line. With several shifts (parts of others aside), rows of the shift "average" hold
         the averages of the per-shift values (of the interval's ends too: its width is that of fully correlated lines).
 
     Raises
@@ -66,8 +66,8 @@ def effective_robustness(
     rows = pd.concat(
         [_rows(panel(table, shift, reference=reference), fit, extremes, level) for shift, fit in fits.items()]
     )
-    if len(chosen) > 1:
-        rows = pd.concat([rows, _averages(rows)])
+    if len(whole := averaged(table, chosen)) > 1:
+        rows = pd.concat([rows, _averages(rows[rows["shift"].isin(whole)])])
     result = rows[list(COLUMNS)].reset_index(drop=True)
     result.attrs["notes"] = {shift: fit.notes for shift, fit in fits.items() if fit.notes}
     return result

@@ -16,7 +16,9 @@ NOT_SHIFTS = (REFERENCE, VALIDATION)
 
 
 def check_table(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Return the table with the columns `n` and `se`, NaN where it has none, and `label_space`, empty where it has none.
+    """Return the table with the columns `n` and `se`, NaN where it has none, `label_space`, empty where it has none, and `part`.
+
+    `part` marks shifts that are parts of others: they are left out of averages.
 
     Raises
     ------
@@ -28,6 +30,7 @@ def check_table(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
             raise AnalysisError(f"the table has no column {column!r}: it has {', '.join(map(str, table.columns))}.")
     table = table if "se" in table.columns else table.assign(se=np.nan)
     table = table if "label_space" in table.columns else table.assign(label_space="")
+    table = table if "part" in table.columns else table.assign(part=False)
     if "metric" in table.columns:
         for (distribution, _), metrics in (
             table.groupby(["distribution", "label_space"], sort=False)["metric"].unique().items()
@@ -71,6 +74,12 @@ def shifts_of(table: pd.DataFrame, shifts: Sequence[str] | None, *, reference: s
         if shift not in present:
             raise AnalysisError(f"there is no shift {shift!r}: there are {', '.join(map(repr, present))}.")
     return list(shifts or present)
+
+
+def averaged(table: pd.DataFrame, shifts: Sequence[str]) -> list[str]:
+    """Return the shifts that an average is taken over: not those that are parts of others, unless there is nothing else."""
+    parts = set(table.loc[table["part"], "distribution"])
+    return [shift for shift in shifts if shift not in parts] or list(shifts)
 
 
 def panel(table: pd.DataFrame, shift: str, *, reference: str = REFERENCE) -> pd.DataFrame:

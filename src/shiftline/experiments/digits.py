@@ -8,9 +8,10 @@ from shiftline.declare.architectures import glyph_clip, glyph_net
 from shiftline.declare.distributions import handwritten_digits, typed_digits
 from shiftline.declare.optimisers import AdamW, Cosine
 from shiftline.declare.recipes import PROMPTS, LinearProbe, ZeroShot
+from shiftline.declare.support import EmbeddingClassifier, SupportSplit
 from shiftline.declare.sweeps import best, grid, replicates
 from shiftline.declare.training import FineTune, FromScratch
-from shiftline.declare.transforms import Blur, Contrast, Invert, Noise, Recolour, Rotate, Tint, VerticalFlip
+from shiftline.declare.transforms import Blur, Contrast, Invert, Noise, Recolour, Rotate, Sometimes, Tint, VerticalFlip
 from shiftline.declare.weight_space import interpolations
 from shiftline.manager import ExperimentManager
 
@@ -48,6 +49,18 @@ class Digits(ExperimentManager):
         "recolour": plain.shifted(Recolour()),
         "invert": reference.test.shifted(Invert()),
         "typed": typed_digits(),
+    }
+    # Half of the images of the first are as in the reference; of the second, some could be.
+    split = SupportSplit(reference.train, EmbeddingClassifier(glyph_clip()))
+    half_inverted = reference.test.shifted(Sometimes(Invert(), 0.5))
+    less_contrast = reference.test.shifted(Contrast(0.75))
+    shifts |= {
+        "half inverted": half_inverted,
+        "half inverted, in support": half_inverted.in_support(split),
+        "half inverted, out of support": half_inverted.out_of_support(split),
+        "less contrast": less_contrast,
+        "less contrast, in support": less_contrast.in_support(split),
+        "less contrast, out of support": less_contrast.out_of_support(split),
     }
 
     def __init__(self, *, seeds: int = 3, store: str | os.PathLike[str] = "results", quiet: bool = False) -> None:

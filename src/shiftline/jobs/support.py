@@ -41,8 +41,8 @@ from shiftline.models.preprocessing import prepare
 from shiftline.models.spec import ModelSpec
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
+from shiftline.store.names import DOMAINS
 
-FILE = "domains.safetensors"
 FEWEST = 50
 """Examples of a part: with fewer an accuracy is known to no better than 14 points."""
 THRESHOLDS = (1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -128,7 +128,7 @@ def domain_features(job: Job, draft: Draft, context: Context) -> None:
             parts.append(nn.functional.adaptive_avg_pool2d(inputs, classifier.pooled).flatten(1))
         rows.append(torch.cat(parts, dim=1).cpu().numpy())
     folds = folds_of(view, distribution, model)
-    save_file({"features": np.concatenate(rows), "ids": view.ids, "folds": folds}, draft.folder / FILE)
+    save_file({"features": np.concatenate(rows), "ids": view.ids, "folds": folds}, draft.folder / DOMAINS)
     draft.summary.update(n=len(view), dimensions=rows[0].shape[1])
 
 
@@ -167,14 +167,14 @@ def domain_fold(job: Job, draft: Draft, context: Context) -> None:
         draft.summary.update(rate=rate)
     else:
         held = _regression(model, context)
-    save_file(held, draft.folder / FILE)
+    save_file(held, draft.folder / DOMAINS)
     draft.summary.update(n_reference=len(held["reference_ids"]), n_shift=len(held["shift_ids"]))
 
 
 def _regression(model: DomainFold, context: Context) -> dict[str, np.ndarray]:
     classifier = model.split.classifier
     assert isinstance(classifier, EmbeddingClassifier)
-    sides = [load_file(context.store.file(context.plan.artifacts[one], FILE)) for one in model.inputs]
+    sides = [load_file(context.store.file(context.plan.artifacts[one], DOMAINS)) for one in model.inputs]
     for side, whose in zip(sides, (model.split.reference, model.shifted), strict=True):
         _check_folds(side["folds"], str(whose), model)
     train = [side["features"][side["folds"] != model.fold].astype(np.float64) for side in sides]
@@ -285,7 +285,7 @@ def support(job: Job, draft: Draft, context: Context) -> None:
     """Pool the folds, calibrate, and write the density ratio of every example."""
     model = job.model
     assert isinstance(model, SupportRatio)
-    folds = [load_file(context.store.file(context.plan.artifacts[fold], FILE)) for fold in model.folds]
+    folds = [load_file(context.store.file(context.plan.artifacts[fold], DOMAINS)) for fold in model.folds]
     pooled = {name: np.concatenate([fold[name] for fold in folds]) for name in folds[0]}
     for side in ("reference", "shift"):
         order = np.argsort(pooled[f"{side}_ids"], kind="stable")
@@ -295,7 +295,7 @@ def support(job: Job, draft: Draft, context: Context) -> None:
     slope = calibration_slope(np.concatenate([reference, shifted]), np.repeat([1, -1], [len(reference), len(shifted)]))
     pooled["ratios"] = density_ratio(shifted, slope, len(reference), len(shifted))
     pooled["reference_ratios"] = density_ratio(reference, slope, len(reference), len(shifted))
-    save_file(pooled, draft.folder / FILE)
+    save_file(pooled, draft.folder / DOMAINS)
     auc = _auc(reference, shifted)
     draft.summary.update(
         auc=auc, slope=slope, n_reference=len(reference), n_shift=len(shifted), poor=auc < POOR_AUC,
@@ -362,7 +362,7 @@ def support_part(job: Job, draft: Draft, context: Context) -> None:
     model = job.model
     assert isinstance(model, SupportPart)
     key = context.plan.artifacts[model.ratio]
-    found = load_file(context.store.file(key, FILE))
+    found = load_file(context.store.file(key, DOMAINS))
     inside = found["ratios"] >= model.threshold
     ids = found["shift_ids"][inside if model.part == "in" else ~inside]
     if len(ids) < FEWEST:
@@ -373,11 +373,11 @@ def support_part(job: Job, draft: Draft, context: Context) -> None:
             f"{model.threshold:g}: expected {FEWEST} or more, an accuracy would mean little. In- and out-of-support examples by "
             f"threshold: {row}. Choose another threshold, or leave this part out."
         )
-    save_file({"ids": np.ascontiguousarray(ids)}, draft.folder / FILE)
+    save_file({"ids": np.ascontiguousarray(ids)}, draft.folder / DOMAINS)
     draft.summary.update(n=len(ids), of=len(inside))
 
 
 def part_ids(context: Context, key: str) -> np.ndarray:
     """Return the ids of a part, int64, in increasing order."""
-    ids: np.ndarray = load_file(context.store.file(key, FILE))["ids"]
+    ids: np.ndarray = load_file(context.store.file(key, DOMAINS))["ids"]
     return ids

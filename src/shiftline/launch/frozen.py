@@ -182,7 +182,7 @@ def read_lines(folder: Path) -> list[Line]:
     return [Line(row["wave"], tuple(row["keys"]), row["kind"], row["label"], row["tasks"]) for row in rows]
 
 
-def jobs_of(line: Line, plan: Plan, provisional: Callable[[], Plan], final: Callable[[Job], str | None]) -> list[Job]:
+def jobs_of(line: Line, plan: Plan, provisional: Callable[[], Plan], final: Callable[[Job], list[str]]) -> list[Job]:
     """Return the jobs of a line, as the study plans them now.
 
     Parameters
@@ -192,7 +192,7 @@ def jobs_of(line: Line, plan: Plan, provisional: Callable[[], Plan], final: Call
     provisional : callable
         Returns the plan without any selection: where a submission's provisional keys come from.
     final : callable
-        From a job of that plan to the key that it has now, or None where nothing is left to do.
+        From a job of that plan to the keys that it has now, in the order in which they are made.
 
     Raises
     ------
@@ -207,9 +207,7 @@ def jobs_of(line: Line, plan: Plan, provisional: Callable[[], Plan], final: Call
         if key in plan.jobs:
             found[key] = plan.jobs[key]
         elif key in before.jobs:
-            now = final(before.jobs[key])
-            if now is not None and now in plan.jobs:
-                found[now] = plan.jobs[now]
+            found.update((now, plan.jobs[now]) for now in final(before.jobs[key]) if now in plan.jobs)
         else:
             near = sorted({job.label for job in plan.jobs.values() if job.kind == line.kind})
             raise PlanError(

@@ -160,7 +160,7 @@ def run_plan(
 def run_jobs(
     jobs: Sequence[Job], make_context: Callable[[], Context], plan: Plan, store: Store, *, stop: Callable[[], bool]
 ) -> Outcome:
-    """Run some jobs of a plan whose parents are complete; those that another process holds are left to it.
+    """Run some jobs of a plan, parents first, whose other parents are complete; what another process holds is left to it.
 
     Raises
     ------
@@ -169,7 +169,8 @@ def run_jobs(
     """
     started, outcome, attempts = time.monotonic(), Outcome(plan), Attempts(store)
     todo = [job for job in jobs if not store.has(job.key)]
-    if lacking := [parent for job in todo for parent in job.parents if not store.has(parent)]:
+    here = {job.key for job in todo}
+    if lacking := [p for job in todo for p in job.parents if p not in here and not store.has(p)]:
         why = (attempts.failure(lacking[0]) or {}).get("error", "it was not run")
         label = plan.jobs[lacking[0]].label if lacking[0] in plan.jobs else lacking[0][:12]
         raise PlanError(f"blocked: {todo[0].label} needs {label}, which is not complete ({why}).")

@@ -20,7 +20,7 @@ from shiftline.errors import DataError, DeclarationError, StoreError
 from shiftline.identity import digest
 from shiftline.launch.extensions import check_extensions
 from shiftline.plan.checks import expressions, leaves, sources, stored
-from shiftline.plan.graph import build_plan, final_key
+from shiftline.plan.graph import build_plan, final_keys
 from shiftline.plan.jobs import Job, Plan
 from shiftline.plan.records import LeafRecord, SplitRecord
 from shiftline.store.artifacts import Store
@@ -53,10 +53,10 @@ def plan_study(study: Study, store: Store, *, write: bool = True, selections: bo
     return build_plan(study, splits=splits, leaves=records, winner_of=winner_of)
 
 
-def key_now(job: Job, study: Study, store: Store) -> str | None:
-    """Return the key that a job with a provisional key has now: see `shiftline.plan.graph.final_key`."""
+def keys_now(job: Job, study: Study, store: Store) -> list[str]:
+    """Return the keys that a job with a provisional key has now: see `shiftline.plan.graph.final_keys`."""
     splits, records = study_records(study, store, write=False)
-    return final_key(job, study, splits=splits, leaves=records, winner_of=lambda key: _winner(store, key))
+    return final_keys(job, study, splits=splits, leaves=records, winner_of=lambda key: _winner(store, key))
 
 
 def study_records(

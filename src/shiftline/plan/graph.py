@@ -46,17 +46,17 @@ def build_plan(
     return _Builder(study, splits, leaves, winner_of).build()
 
 
-def final_key(
+def final_keys(
     job: Job,
     study: Study,
     *,
     splits: Mapping[Split, SplitRecord],
     leaves: Mapping[Leaf | Stored, LeafRecord],
     winner_of: WinnerOf,
-) -> str | None:
-    """Return the key that a job has once selections are known, for one whose key was provisional.
+) -> list[str]:
+    """Return the keys that a job with a provisional key has once selections are known, in the order in which they are made.
 
-    None where nothing is left to do: the winner is a model that other jobs make.
+    None where the winner is a model that other jobs make; several for a replicate, whose trainings are known only then.
     """
     builder = _Builder(study, splits, leaves, winner_of)
     model = job.model
@@ -64,15 +64,19 @@ def final_key(
     if isinstance(model, Best) and job.kind == "select":
         below = map_children(model, builder.resolve)
         assert isinstance(below, Best)
-        return builder.select(below)
+        return [builder.select(below)]
     resolved = builder.resolve(model)
+    if job.kind == "replicate":
+        before = set(builder.jobs)
+        builder.form(resolved)
+        return [key for key in builder.jobs if key not in before]
     if job.kind in ("predict", "ensemble", "score"):
         assert job.distribution is not None
         prediction, document = builder.predict(resolved, job.distribution), job.document
         if job.kind != "score":
-            return prediction
-        return builder.score(prediction, document["metric"], job.projection, document.get("part"))
-    return builder.artifact(resolved) if resolved.makes is not None else None
+            return [prediction]
+        return [builder.score(prediction, document["metric"], job.projection, document.get("part"))]
+    return [builder.artifact(resolved)] if resolved.makes is not None else []
 
 
 class _Builder:
@@ -309,9 +313,18 @@ class _Builder:
             return [model.key]
         if isinstance(model, Best):
             return [self.select(model)]
+        if isinstance(model, Replicate):
+            return [self._replicate(model)]
         if model.makes is not None:
             return [self.artifact(model)]
         return [key for child in children(model) for key in self._parents(child)]
+
+    def _replicate(self, model: Replicate) -> str:
+        """Return the key of what stands for the trainings of a replicate, which are those of a winner that is not known yet."""
+        parents = [key for child in children(model) for key in self._parents(child)]
+        return self.add(
+            "replicate", {"seed": model.seed}, parents, describe(model), model=model, deferred=True
+        )  # fmt: skip
 
     def deferred(self, model: Model) -> bool:
         """Some selection in the expression has not been made."""

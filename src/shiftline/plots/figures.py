@@ -19,7 +19,7 @@ from shiftline.analysis.alphas import alpha_curve, choose_alpha
 from shiftline.analysis.axes import scale_named
 from shiftline.analysis.baseline import BaselineFit, fit_baseline
 from shiftline.analysis.robustness import effective_robustness
-from shiftline.analysis.tables import AVERAGE, REFERENCE, VALIDATION, check_table, reference_once, shifts_of
+from shiftline.analysis.tables import AVERAGE, REFERENCE, VALIDATION, averaged, check_table, reference_once, shifts_of
 from shiftline.errors import AnalysisError, StoreError
 from shiftline.plots.axes import percent_axes
 from shiftline.store.files import full_disk
@@ -89,11 +89,13 @@ def _grid(panels: int, *, width: float, height: float, legend: float) -> tuple[F
 
 def robustness_figure(table: pd.DataFrame, *, baseline: str, scale: str, title: str) -> tuple[Figure, pd.DataFrame]:
     """Reference against shifted accuracy, one panel per shift and their average, with the baseline line and band."""
-    shifts = shifts_of(table, None)
+    table = check_table(table, "group")
+    # Parts of a shift have their own figures: support-*, and effective-robustness.
+    shifts = averaged(table, shifts_of(table, None))
     numbers = effective_robustness(table, baseline=baseline, scale=scale)
     drawn = numbers.dropna(subset=["reference", "shifted"])
     fits = {s: fit_baseline(table, shift=s, baseline=baseline, scale=scale) for s in shifts}
-    names = [*shifts, AVERAGE] if len(shifts) > 1 else shifts
+    names = [*shifts, AVERAGE] if AVERAGE in set(numbers["shift"]) else shifts
     others = [g for g in dict.fromkeys(table["group"]) if g != baseline]
     colours = dict(zip(others, sns.color_palette("colorblind", len(others)), strict=True))
     # Groups of one colour and different alphas are drawn as curves, everything else as points.
@@ -122,6 +124,38 @@ def robustness_figure(table: pd.DataFrame, *, baseline: str, scale: str, title: 
     figure.supylabel(f"{shifted} under shift (%)", fontsize=10)
     figure.suptitle(f"{title}: {shifted} under shift against reference {reference} ({scale} axes)", fontsize=11)
     return figure, numbers
+
+
+def forest_figure(robustness: pd.DataFrame, *, baseline: str, title: str) -> tuple[Figure, pd.DataFrame]:
+    """Effective robustness with joint 95 % intervals: one panel, rows are shifts, colours are groups; hollow: extrapolated."""
+    rows = robustness[robustness["group"] != baseline]
+    shifts, groups = (list(dict.fromkeys(rows[name])) for name in ("shift", "group"))
+    colours = dict(zip(groups, sns.color_palette("colorblind", len(groups)), strict=True))
+    with sns.axes_style("ticks"):
+        figure = Figure(figsize=(5.2, 0.2 * len(shifts) * (len(groups) + 1) + 1.6), layout="constrained")
+        ax = figure.subplots()
+    for row in rows.itertuples():
+        place = shifts.index(row.shift) + (groups.index(row.group) + 1) / (len(groups) + 1) - 0.5
+        colour, marker = colours[row.group], MARKERS[groups.index(row.group) % len(MARKERS)]
+        ax.plot([row.low, row.high], [place, place], color=colour, lw=1.2)
+        face = "white" if row.extrapolated else colour
+        ax.plot(row.effective_robustness, place, marker=marker, ms=4.5, color=colour, mfc=face, ls="")
+    for place in range(1, len(shifts)):
+        ax.axhline(place - 0.5, color="0.9", lw=0.8)
+    ax.axvline(0, color="0.5", lw=0.9)
+    ax.set_yticks(range(len(shifts)), shifts, fontsize=8)
+    ax.set_ylim(len(shifts) - 0.5, -0.5)
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+    ax.set_xlabel("effective robustness (pp), joint 95 % interval; hollow: extrapolated", fontsize=9)
+    ax.tick_params(axis="x", labelsize=8)
+    sns.despine(ax=ax, left=True)
+    handles = [
+        Line2D([], [], color=colours[g], marker=MARKERS[n % len(MARKERS)], ms=4.5, lw=1.2, label=g)
+        for n, g in enumerate(groups)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    figure.suptitle(f"{title}: effective robustness ({rows['scale'].iloc[0]} axes)", fontsize=10)
+    return figure, robustness
 
 
 def measured(table: pd.DataFrame, distributions: Sequence[str]) -> str:

@@ -12,3 +12,5 @@ def checkpoint_file(unit: str, after: int) -> str:
 
 RIGHT = "right.safetensors"
 """Of a score that is a proportion: right (uint8) and ids (int64), one per example."""
+DOMAINS = "domains.safetensors"
+"""Of a step that splits a shift by support: ids, logits, density ratios."""
