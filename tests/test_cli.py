@@ -146,6 +146,33 @@ def test_tables_for_people_are_in_percent(tiny):
     assert "probit axes, 5 baseline models" in out
 
 
+def test_robustness_by_recipe_with_its_parts(tiny):
+    out = ok("robustness", TINY, "--store", tiny.store.root, "--by", "recipe", "--parts")
+    assert "sd images" in out
+    rows = json.loads(
+        ok("robustness", TINY, "--store", tiny.store.root, "--by", "recipe", "--parts", "--format", "json")
+    )
+    (tuned,) = [row for row in rows if row["group"] == "tuned" and row["shift"] == "blur"]
+    assert tuned["replicates"] == 2
+    assert tuned["sd_seeds"] > 0
+    assert tuned["low"] < tuned["effective_robustness"] < tuned["high"]
+
+
+def test_two_groups_are_compared(tiny):
+    store = ("--store", tiny.store.root)
+    out = ok("compare", TINY, "tuned", "zero-shot", *store)
+    assert "tuned minus zero-shot" in out
+    rows = json.loads(ok("compare", TINY, "probe", "zero-shot", *store, "--format", "json"))
+    assert [row["shift"] for row in rows] == ["blur", "invert"]
+    table = tiny.results()
+    values = table[table["primary"]].pivot(index="model", columns="distribution", values="value")
+    for row in rows:
+        difference = values.loc["probe", row["shift"]] - values.loc["zero-shot", row["shift"]]
+        assert row["accuracy_difference"] == pytest.approx(difference)
+    assert "no model or group 'tune'" in error("compare", TINY, "tune", "zero-shot", *store)
+    assert "no shift of the study has been split" in error("support", TINY, *store)
+
+
 def test_plan_status_and_explain(tiny):
     store = ("--store", tiny.store.root)
     assert "12 models" in ok("plan", TINY, *store)

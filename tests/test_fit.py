@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -145,3 +147,11 @@ def test_bad_files_are_one_clear_error(wise_ft, tmp_path):
     assert "has no rows" in error("fit", wise_ft, *STANDARD, "--shift", "v2")
     path, _ = planted(tmp_path)
     assert "no accuracy is above 1" in error("fit", path, *ARGUMENTS, "--percent")
+
+
+def test_the_command_of_the_readme_runs(wise_ft, monkeypatch):
+    monkeypatch.chdir(wise_ft.parent)
+    wise_ft.rename("accuracies.csv")
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    (command,) = [line for line in text.splitlines() if line.startswith("shiftline fit ")]
+    assert "v2: probit axes" in ok(*shlex.split(command)[1:])

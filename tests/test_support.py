@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -137,6 +139,20 @@ def test_parts_are_expressions():
     assert str(part) == "digits/test + invert, in support"
     assert part.support.ratio == shift.out_of_support(SPLIT).support.ratio
     assert len(part.support.ratio.folds) == 4
+
+
+def test_the_declarations_of_the_documentation(new_store):
+    text = (Path(__file__).parent.parent / "docs/robustness.md").read_text()
+    space = {}
+    exec(text.split("```python\n")[1].split("```")[0], space)
+
+    class Documented(Small):
+        def __init__(self, **options):
+            ExperimentManager.__init__(self, **options)
+            self.shifts = space["shifts"]
+
+    plan = type("Plain", (Documented,), {"reference": space["reference"]})(store=new_store).plan()
+    assert [job.kind for job in plan.jobs.values()].count("domain-fold") == 10
 
 
 @pytest.mark.parametrize(
