@@ -428,12 +428,18 @@ class ExperimentManager:
 
     def figures(self, *, scale: str = "probit") -> dict[str, tuple[Figure, pd.DataFrame]]:
         """Return the figures with the numbers that they show."""
+        from shiftline.analysis.joint import joint_effective_robustness
         from shiftline.plots.figures import forest_figure, study_figures
 
         study = self._study_with_line()
         table, answers = self._made(), self.answers()
         drawn = study_figures(table, baseline=str(study.baseline), scale=scale, title=self.name)
-        robustness = self.effective_robustness(scale=scale, by="group")
+        # The mean over a curve of mixing coefficients is no model's.
+        curves = [group for group, part in table.groupby("group") if part["alpha"].nunique() > 1]
+        table = table[~table["group"].isin(curves)]
+        if set(table["group"]) == {study.baseline}:
+            return drawn
+        robustness = joint_effective_robustness(table, answers, baseline=str(study.baseline), by="group", scale=scale)
         drawn["effective-robustness"] = forest_figure(robustness, baseline=str(study.baseline), title=self.name)
         return drawn | self._support_figures(table, answers, scale)
 

@@ -127,35 +127,52 @@ def robustness_figure(table: pd.DataFrame, *, baseline: str, scale: str, title: 
 
 
 def forest_figure(robustness: pd.DataFrame, *, baseline: str, title: str) -> tuple[Figure, pd.DataFrame]:
-    """Effective robustness with joint 95 % intervals: one panel, rows are shifts, colours are groups; hollow: extrapolated."""
+    """Effective robustness with joint 95 % intervals: rows are shifts, colours are groups; hollow points are extrapolated."""
     rows = robustness[robustness["group"] != baseline]
     shifts, groups = (list(dict.fromkeys(rows[name])) for name in ("shift", "group"))
     colours = dict(zip(groups, sns.color_palette("colorblind", len(groups)), strict=True))
+    columns = 1 if len(shifts) <= MOST_ROWS else 2
+    length = math.ceil(len(shifts) / columns)
     with sns.axes_style("ticks"):
-        figure = Figure(figsize=(5.2, 0.2 * len(shifts) * (len(groups) + 1) + 1.6), layout="constrained")
-        ax = figure.subplots()
-    for row in rows.itertuples():
-        place = shifts.index(row.shift) + (groups.index(row.group) + 1) / (len(groups) + 1) - 0.5
-        colour, marker = colours[row.group], MARKERS[groups.index(row.group) % len(MARKERS)]
-        ax.plot([row.low, row.high], [place, place], color=colour, lw=1.2)
-        face = "white" if row.extrapolated else colour
-        ax.plot(row.effective_robustness, place, marker=marker, ms=4.5, color=colour, mfc=face, ls="")
-    for place in range(1, len(shifts)):
-        ax.axhline(place - 0.5, color="0.9", lw=0.8)
-    ax.axvline(0, color="0.5", lw=0.9)
-    ax.set_yticks(range(len(shifts)), shifts, fontsize=8)
-    ax.set_ylim(len(shifts) - 0.5, -0.5)
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
-    ax.set_xlabel("effective robustness (pp), joint 95 % interval; hollow: extrapolated", fontsize=9)
-    ax.tick_params(axis="x", labelsize=8)
-    sns.despine(ax=ax, left=True)
+        size = (4.6 * columns, 0.13 * length * (len(groups) + 1.2) + 1.3)
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(1, columns, squeeze=False, sharex=True)[0]
+    for ax, first in zip(axes, range(0, len(shifts), length), strict=True):
+        _draw_forest(ax, rows, shifts[first : first + length], groups, colours)
     handles = [
         Line2D([], [], color=colours[g], marker=MARKERS[n % len(MARKERS)], ms=4.5, lw=1.2, label=g)
         for n, g in enumerate(groups)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    figure.suptitle(f"{title}: effective robustness ({rows['scale'].iloc[0]} axes)", fontsize=10)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 * columns, frameon=False, fontsize=8)
+    scale = rows["scale"].iloc[0]
+    figure.suptitle(f"{title}: {scale} axes, joint 95 % intervals; hollow: extrapolated", fontsize=10)
     return figure, robustness
+
+
+MOST_ROWS = 8
+"""Shifts in one column of a forest."""
+
+
+def _draw_forest(
+    ax: Axes, rows: pd.DataFrame, shifts: Sequence[str], groups: Sequence[str], colours: Mapping[str, object]
+) -> None:
+    for row in rows[rows["shift"].isin(list(shifts))].itertuples():
+        number = groups.index(row.group)
+        place = shifts.index(row.shift) + (number + 1) / (len(groups) + 1) - 0.5
+        colour = colours[row.group]
+        ax.plot([row.low, row.high], [place, place], color=colour, lw=1.1)
+        face = "white" if row.extrapolated else colour
+        marker = MARKERS[number % len(MARKERS)]
+        ax.plot(row.effective_robustness, place, marker=marker, ms=3.8, color=colour, mfc=face, mew=0.9, ls="")
+    for place in range(1, len(shifts)):
+        ax.axhline(place - 0.5, color="0.9", lw=0.8)
+    ax.axvline(0, color="0.5", lw=0.9)
+    ax.set_yticks(range(len(shifts)), [shift.replace(", ", ",\n") for shift in shifts], fontsize=8)
+    ax.set_ylim(len(shifts) - 0.5, -0.5)
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+    ax.set_xlabel("effective robustness (pp)", fontsize=9)
+    ax.tick_params(axis="x", labelsize=8)
+    sns.despine(ax=ax, left=True)
 
 
 def measured(table: pd.DataFrame, distributions: Sequence[str]) -> str:

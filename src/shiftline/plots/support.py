@@ -75,6 +75,9 @@ def _draw_curve(ax: Axes, curve: pd.DataFrame, baseline: str, chosen: Sequence[f
             ax.plot(rows["threshold"], rows["effective_robustness"], style, marker=marker, ms=3, lw=1.1, color=colour)
             if rows["low"].notna().any():
                 ax.fill_between(rows["threshold"], rows["low"], rows["high"], color=colour, alpha=0.12, lw=0)
+    # Bands of parts with few images and no error may be as wide as the axis.
+    ends = curve.loc[curve["group"] != baseline, "effective_robustness"]
+    ax.set_ylim(ends.min() - 0.1, ends.max() + 0.15)
     ax.axhline(0, color="0.6", lw=0.8)
     for threshold in dict.fromkeys(chosen):
         ax.axvline(threshold, color="0.4", lw=0.8, ls=":")
