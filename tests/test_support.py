@@ -329,7 +329,7 @@ class Small(ExperimentManager):
     name = "small-splits"
     reference = handwritten_digits().shifted(Tint(p=0.6))
     threads = 1
-    folds, size, threshold, train, transform = 3, None, 0.2, None, Noise(0.001)
+    folds, size, threshold, train, transform, groups = 3, None, 0.2, None, Noise(0.001), False
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -338,6 +338,7 @@ class Small(ExperimentManager):
             EmbeddingClassifier(glyph_clip()),
             folds=self.folds,
             size=self.size,
+            groups=self.groups,
         )
         shift = self.reference.test.shifted(self.transform)
         self.shifts = {
@@ -354,6 +355,7 @@ class Small(ExperimentManager):
     [
         ({"folds": 1000}, PlanError, "1000 folds of 697 examples"),
         ({"size": 5000}, PlanError, "asks for 5000 reference examples, .* has 900"),
+        ({"groups": True}, PlanError, "digits/train was written without groups"),
         ({"train": handwritten_digits().val}, DeclarationError, "not \\(a subset of\\) the reference's train split"),
     ],
 )
@@ -376,6 +378,23 @@ def test_a_part_that_is_too_small_fails_alone_and_lists_the_sizes(new_store):
 def test_folds_without_an_example_are_refused_in_their_job(new_store):
     outcome = type("Many", (Small,), {"folds": 600})(store=new_store, quiet=True).run()
     assert any("Take fewer folds" in error for error in outcome.failed.values())
+
+
+def test_examples_of_one_group_are_in_one_fold():
+    from types import SimpleNamespace
+
+    from shiftline.jobs.support import folds_of
+
+    names = np.array([f"hospital {i % 7}" for i in range(100)])
+    model = SimpleNamespace(split=SimpleNamespace(groups=True, folds=3, seed=0))
+    view = SimpleNamespace(ids=np.arange(0, 100, 2), groups=lambda: names)
+    folds = folds_of(view, TRAIN, model)
+    assert len(folds) == 50
+    assert all(len(set(folds[names[view.ids] == name])) == 1 for name in set(names))
+    # Another data set with the same groups has them in the same folds.
+    other = SimpleNamespace(ids=np.arange(1, 100, 2), groups=lambda: names)
+    both = dict(zip(names[other.ids], folds_of(other, TRAIN, model), strict=True))
+    assert all(both[name] == fold for name, fold in zip(names[view.ids], folds, strict=True))
 
 
 def test_a_reference_cannot_be_a_part(new_store):

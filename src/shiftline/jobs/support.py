@@ -36,6 +36,7 @@ from shiftline.jobs.context import Context, Interrupted
 from shiftline.jobs.initial import initial_classifier
 from shiftline.jobs.loop import TrainingRun
 from shiftline.jobs.probe import fit_head
+from shiftline.jobs.ranks import ALONE
 from shiftline.models.classifier import Classifier, set_head
 from shiftline.models.preprocessing import prepare
 from shiftline.models.spec import ModelSpec
@@ -231,7 +232,10 @@ def _fine_tuned(job: Job, model: SupportModel, rate: float, fold: int, context: 
             torch.cat(features).double().numpy(), domains, num_classes=2, inverse_l2=1.0, max_iterations=2000
         )
         set_head(network, torch.from_numpy(weight), torch.from_numpy(bias))
-        run = TrainingRun(job, recipe, network, spec, DomainBatches(seen, recipe, spec, context), context)
+        # Folds are many and independent: each is one process's work, whatever trainings are shared.
+        run = TrainingRun(
+            job, recipe, network, spec, DomainBatches(seen, recipe, spec, context), replace(context, ranks=ALONE)
+        )
         run.resume()
         run.train()
     logits = []

@@ -196,6 +196,13 @@ def _check_support(study: Study, splits: Mapping[Split, SplitRecord]) -> None:
                 f"{name}: SupportSplit.size asks for {part.split.size} reference examples, {part.split.reference} has {available}: "
                 "ask for fewer."
             )
+        if part.split.groups:
+            for where in (part.split.reference, part.shifted):
+                if not splits[where.source].grouped:
+                    raise PlanError(
+                        f"{name}: SupportSplit(groups=True), but {where.source} was written without groups: leave it out, or write "
+                        "the data with a group per example."
+                    )
         smaller = min(available, count(part.shifted, splits))
         if part.split.folds > smaller:
             raise PlanError(
