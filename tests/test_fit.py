@@ -146,7 +146,7 @@ def test_bad_files_are_one_clear_error(wise_ft, tmp_path):
     wise_ft.write_text(WISE_FT.splitlines()[0] + "\n")
     assert "has no rows" in error("fit", wise_ft, *STANDARD, "--shift", "v2")
     path, _ = planted(tmp_path)
-    assert "no accuracy is above 1" in error("fit", path, *ARGUMENTS, "--percent")
+    assert "no accuracy of the column 'test' is above 1" in error("fit", path, *ARGUMENTS, "--percent")
 
 
 def test_the_command_of_the_readme_runs(wise_ft, monkeypatch):

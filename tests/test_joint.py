@@ -160,6 +160,52 @@ def test_units_are_recipes_groups_or_models():
         joint_effective_robustness(table, answers, baseline="baseline", by="seed")
 
 
+def test_what_differs_in_more_than_its_seed_is_no_replicate():
+    """Words leave much of a recipe out: the column `unit` tells recipes apart, `run` trainings."""
+    table, answers, _ = study()
+    number = table["model"].str.extract(r"(\d+)$")[0].astype(int)
+    table = table.assign(unit=np.where(number % 2 == 0, "one decay", "another decay"), recipe="the same words")
+    found = joint_effective_robustness(table, answers, baseline="baseline", resamples=20).query("shift == 'shift 0'")
+    assert sorted(found.loc[found["group"] == "new", "replicates"]) == [1, 2]
+    by_group = joint_effective_robustness(table, answers, baseline="baseline", by="group", resamples=20)
+    assert "2 different recipes" in by_group.loc[by_group["group"] == "new", "notes"].iloc[0]
+
+
+def test_an_average_has_the_degrees_of_freedom_of_its_least_certain_line():
+    table, _, _ = study(seed=4)
+    base = table["group"] == "baseline"
+    number = table["model"].str.extract(r"(\d+)$")[0].astype(int)
+    runs = table.assign(recipe=np.where(base, "net " + (number // 4).astype(str) + " @ epoch 1", table["recipe"]))
+    rows = (
+        joint_effective_robustness(runs, {}, baseline="baseline", by="model")
+        .query("model == 'new 0'")
+        .set_index("shift")
+    )
+    line = rows.assign(share=rows["sd_line"] ** 2 / (rows["sd_line"] ** 2 + rows["sd_images"] ** 2))
+    # Six runs: four degrees of freedom for the line's share of the variance.
+    for row in line.itertuples():
+        assert row.df == pytest.approx(4 / row.share**2, rel=1e-6)
+
+
+def test_a_comparison_knows_what_is_uncertain_about_the_line():
+    """Two models on the line at its two ends: their images alone would often call them different."""
+    wrong = 0
+    for number in range(40):
+        table, answers, _ = study(seed=100 + number, images=4000, replicates=1, seed_spread=0.0)
+        few = [f"baseline {i}" for i in range(24)]
+        values = wide(table).loc[few, "reference"].sort_values()
+        kept = [*values.index[8:14], values.index[0], values.index[-1]]
+        table = table[table["model"].isin(kept)].assign(
+            group=lambda t, ends=(values.index[0], values.index[-1]): np.where(
+                t["model"].isin(ends), "ends", "baseline"
+            )
+        )
+        found = compare(table, answers, values.index[0], values.index[-1], baseline="baseline", resamples=200)
+        wrong += (found["p_er"] < 0.05).sum()
+    # 80 comparisons; the scatter of the two models themselves is no error of the test.
+    assert wrong / 80 < 0.3
+
+
 def test_without_answers_images_count_as_single_values_do():
     table, _, _ = study()
     joint = joint_effective_robustness(table, {}, baseline="baseline", by="model")

@@ -154,6 +154,36 @@ def test_lines_below_a_selection_get_their_keys_when_it_is_made(fake, tmp_path, 
     assert [job.kind for job in study.plan().jobs.values()].count("train") == 5
 
 
+def test_what_is_queued_is_known_after_its_selection_too(fake, tmp_path, data_root):
+    """Lines that were frozen with provisional keys are not submitted again when the winner is known; later waves wait for them."""
+    body = PLAIN.replace(
+        '"best": best(nets), "soup": uniform_soup(nets[:2])', '"copies": replicates(best(nets), [0, 5])'
+    )
+    path, store = small(tmp_path, data_root, body.replace("seed=s)", "seed=s, devices=2)"))
+    ok("submit", path, "--store", store, "--script", SCRIPT)
+    (folder,) = (store / "submissions").iterdir()
+    lines = read_lines(folder)
+    assert {line.tasks for line in lines if line.kind == "replicate"} == {2}
+    chosen = [n for n, line in enumerate(lines) if line.kind == "select"][-1]
+    for number in range(chosen + 1):
+        assert called("work-line", "--frozen", folder, "--line", number).returncode == 0
+    arrays = [Array(**row) for row in json.loads((folder / "arrays.json").read_text())]
+    rows = [(a.job, task) for a in arrays for task in range(a.count) if a.first + task > chosen]
+    (tmp_path / "queue").write_text("\n".join(f"{job} {task} PENDING" for job, task in rows) + "\n")
+    states = [row["state"] for row in json.loads(ok("status", path, "--store", store, "--format", "json"))]
+    assert states.count("missing") == 0
+    assert states.count("queued") > 0
+    assert "nothing to submit" in ok("submit", path, "--store", store, "--script", SCRIPT)
+    # More of the study, while some of it is queued: the new arrays wait for the old ones.
+    path.write_text(body.replace("seed=s)", "seed=s, devices=2)").replace("[0, 5]", "[0, 5, 6]"))
+    before = len(fake())
+    ok("submit", path, "--store", store, "--script", SCRIPT)
+    first = fake()[before]
+    assert all(
+        str(job) in first.split("--dependency=afterany:")[1].split()[0].split(":") for job in {job for job, _ in rows}
+    )
+
+
 def test_bad_submissions_are_one_clear_error(fake, tmp_path, data_root, monkeypatch):
     path, store = small(tmp_path, data_root, PLAIN)
     assert "batch script" in error("submit", path, "--store", store, "--script", tmp_path / "none.sbatch")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ from shiftline import (
     glyph_net,
     handwritten_digits,
 )
-from shiftline.analysis import Correctness, calibration_curve, difficulty, matching_weights
+from shiftline.analysis import Correctness, calibration_curve, difficulty, matching_weights, over_thresholds
 from shiftline.data.pixels import apply_transforms
 from shiftline.declare.codec import decode, encode
 from shiftline.declare.recipes import PROMPTS
@@ -123,6 +124,34 @@ def test_matched_examples_are_as_difficult_as_the_others():
     assert hard[~inside].mean() > matched.mean() + 0.05
     with pytest.raises(AnalysisError, match="share no difficulty"):
         matching_weights(np.array([0.0, 0.0, 1.0]), np.array([True, True, False]))
+
+
+def test_parts_are_compared_in_the_classes_of_the_shift():
+    """The reference has values in its own classes and in the shift's: the panel takes the shift's."""
+    import sys
+
+    sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+    from joint_intervals import SETTINGS, simulate
+
+    table, answers, _ = simulate(np.random.default_rng(0), **SETTINGS["images and seeds"])
+    own = table[table["distribution"] == "reference"].assign(label_space="all", value=0.5)
+    both = pd.concat([own, table.assign(label_space="fewer")], ignore_index=True)
+    ids, ratios = answers["shift 0"].shifted.ids, np.linspace(0.01, 1, 1000)
+    settings = {"shift": "shift 0", "baseline": "baseline", "thresholds": [0.2], "resamples": 50}
+    there = over_thresholds(both, answers["shift 0"], ids, ratios, **settings)
+    alone = over_thresholds(table, answers["shift 0"], ids, ratios, **settings)
+    np.testing.assert_allclose(there["effective_robustness"], alone["effective_robustness"])
+
+
+def test_batches_of_whole_examples_are_corrected_for():
+    from types import SimpleNamespace
+
+    from shiftline.jobs.support import DomainBatches
+
+    batches = object.__new__(DomainBatches)
+    batches.sides = [SimpleNamespace(batch_size=127, examples=100_000), SimpleNamespace(batch_size=1, examples=500)]
+    # The classifier learns 127 to 1, the data are 200 to 1.
+    assert batches.prior_correction == pytest.approx(np.log(200 / 127))
 
 
 # ---- declarations ----------------------------------------------------------------------------------------------------

@@ -210,7 +210,7 @@ def fit(
     fits = {name: fit_table(tidy, name, **settings) for name in dict.fromkeys(shift)}
     documents = [fit_document(tidy, name, line, rows) for name, (line, rows) in fits.items()]
     if plot is not None:
-        _draw(tidy, table.stem, plot, scale=scale.value)
+        _draw(tidy, table.stem, plot, settings)
     if form is Format.json:
         print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=1))
     elif form is Format.csv:
@@ -242,7 +242,7 @@ def _print(document: dict[str, object]) -> None:
         print(f"{document['shift']}: {document['left_out']} rows are left out, an accuracy is missing or extreme")
 
 
-def _draw(tidy: object, title: str, path: Path, *, scale: str) -> None:
+def _draw(tidy: object, title: str, path: Path, settings: dict[str, str]) -> None:
     from shiftline.analysis.accuracy_tables import BASELINE
     from shiftline.plots.figures import robustness_figure, save_figures
 
@@ -250,5 +250,5 @@ def _draw(tidy: object, title: str, path: Path, *, scale: str) -> None:
         raise AnalysisError(
             f"--plot {path}: expected a name that ends in .png (a PDF and the numbers as CSV are put beside it)."
         )
-    figure = robustness_figure(tidy, baseline=BASELINE, scale=scale, title=title)  # type: ignore[arg-type]
+    figure = robustness_figure(tidy, baseline=BASELINE, title=title, **settings)  # type: ignore[arg-type]
     save_figures({path.stem: figure}, path.parent)

@@ -78,6 +78,8 @@ def submit(
     parameters, options = given[:cut], given[cut:]
     slurm.check_slurm()
     manager = make_study(study, parameters, store)
+    # What an earlier launch has queued is not submitted again, and this one waits for it.
+    after = sorted({int(entry.job.split("_")[0]) for entry in slurm.queued(manager.store).values()})
     # Two launches within a second are two submissions.
     moment = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     folder = slurm.submissions_folder(manager.store) / f"{manager.name}-{moment}"
@@ -87,7 +89,7 @@ def submit(
     if not frozen.count:
         print(f"{manager.name}: nothing to submit, every job is complete or in the queue.")
         return
-    arrays = slurm.submit(frozen, script.resolve(), options=options)
+    arrays = slurm.submit(frozen, script.resolve(), options=options, after=after)
     for array in arrays:
         print(f"wave {array.wave}: array {array.job} of {array.count}")
     jobs = ",".join(str(array.job) for array in arrays)

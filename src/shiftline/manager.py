@@ -12,9 +12,9 @@ from shiftline.declare.distributions import Distribution, Reference
 from shiftline.declare.expressions import Model
 from shiftline.declare.metrics import PROPORTIONS
 from shiftline.declare.study import Study, declare_study
-from shiftline.declare.training import devices_asked
+from shiftline.declare.training import devices_asked, run_of, without_seeds
 from shiftline.errors import AnalysisError, DeclarationError
-from shiftline.identity import digest
+from shiftline.identity import canonical, digest
 from shiftline.launch.planning import data_folder, leaf_records, plan_study
 from shiftline.launch.results import candidates, group_scores, scores
 from shiftline.launch.status import Explanation, JobStatus, explain, status
@@ -197,7 +197,7 @@ class ExperimentManager:
             There is no such group.
         """
         from shiftline.launch.frozen import freeze
-        from shiftline.launch.slurm import queued
+        from shiftline.launch.status import queued_now
 
         plan = self._recorded_plan()
         if unknown := [group for group in groups if group not in plan.study.groups]:
@@ -205,7 +205,7 @@ class ExperimentManager:
                 f"{self.name!r} has no group {unknown[0]!r}: its groups are {', '.join(map(repr, plan.study.groups))}."
             )
         wanted = plan.needed_by(groups) if groups else plan.jobs.keys()
-        done, waiting = self.store.complete(), queued(self.store)
+        done, waiting = self.store.complete(), queued_now(plan, self.store)
         return freeze(
             plan, Path(folder).resolve(), study=study, parameters=parameters, store=self.store.root.resolve(),
             pending=lambda job: job.key in wanted and job.key not in done and job.key not in waiting, devices=devices,
@@ -457,6 +457,7 @@ class ExperimentManager:
         drawn: dict[str, tuple[Figure, pd.DataFrame]] = {}
         for found in support_ratios(plan, self.store):
             name = f"support-{found.shift.replace(' ', '-').replace('/', '-')}"
+            name = name if name not in drawn and f"{name}-examples" not in drawn else f"{name}-{found.key[:8]}"
             images = example_images(found, data_folder(self.store), 8)
             shown = pd.DataFrame({"id": found.ids, "ratio": found.ratios, "key": found.key})
             drawn[f"{name}-examples"] = (
@@ -589,7 +590,12 @@ class ExperimentManager:
         """Return the numbers that stand for their distributions on an axis, of which at least one must have been made."""
         table = self.results()
         table = table[table["primary"]].reset_index(drop=True)
-        parts = [name for name, where in self.declaration().shifts if where.support is not None]
+        study = self.declaration()
+        parts = [name for name, where in study.shifts if where.support is not None]
+        for column, of in (("unit", without_seeds), ("run", run_of)):
+            table[column] = table["model"].map(
+                {named.model: digest(canonical(of(named.expression))) for named in study.models}
+            )
         table["part"] = table["distribution"].isin(parts)
         # Of what is no proportion, the images' share of the uncertainty is read from the bootstrap interval.
         counted = table["metric"].isin(PROPORTIONS)
@@ -624,8 +630,8 @@ def _needed(plan: Plan) -> list[str]:
 
 
 def started_with_others() -> bool:
-    """Return whether variables of torchrun or srun are there: whether they mean several processes is looked at with torch."""
-    return "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ
+    """Return whether variables of torchrun or srun speak of several processes; torch is asked for the details."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
 
 
 def _follows() -> bool:

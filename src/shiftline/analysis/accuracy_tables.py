@@ -130,10 +130,12 @@ def _check_scale(numbers: dict[str, pd.Series], *, percent: bool) -> None:
         raise AnalysisError(
             f"the column {column!r} holds {largest:g}: expected fractions from 0 to 1. If these are percent, say --percent."
         )
-    if percent and largest <= 1:
-        raise AnalysisError(
-            f"--percent was said, but no accuracy is above 1 (the largest is {largest:g}): if these are fractions, leave it out."
-        )
+    for name, values in numbers.items():
+        if percent and values.max() <= 1:
+            raise AnalysisError(
+                f"--percent was said, but no accuracy of the column {name!r} is above 1 (the largest is {values.max():g}): bring "
+                "all columns to percent, or all to fractions and leave --percent out."
+            )
 
 
 def fit_table(

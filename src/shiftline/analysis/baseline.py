@@ -227,7 +227,12 @@ def _weights(shifted: Floats, n: Floats, g: Scale, weights: str) -> Floats:
 
 
 def runs_of(rows: pd.DataFrame) -> NDArray[np.str_]:
-    """Return which training each model is a point of: checkpoints of one training share it."""
+    """Return which training each model is a point of: checkpoints of one training share it.
+
+    The column `run` says so; without it the column `recipe` does, in words, which tell less.
+    """
+    if "run" in rows.columns:
+        return rows["run"].to_numpy(str)
     recipes = rows["recipe"].astype(str) if "recipe" in rows.columns else pd.Series(rows.index.astype(str))
     return recipes.str.replace(r" @ (epoch|step) \d+$", "", regex=True).to_numpy(str)
 
@@ -286,7 +291,7 @@ def _warnings(rows: pd.DataFrame, r2: float, n: int) -> list[str]:
     notes = []
     if r2 < LOW_R2:
         notes.append(f"R^2 is {r2:.2f}: reference accuracy explains little of the accuracy under this shift")
-    if "recipe" in rows.columns:
+    if {"recipe", "run"} & set(rows.columns):
         runs = len(set(runs_of(rows)))
         if runs < FEWEST_MODELS:
             notes.append(

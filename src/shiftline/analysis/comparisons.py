@@ -11,7 +11,7 @@ from scipy import stats
 
 from shiftline.analysis.axes import Floats
 from shiftline.analysis.correctness import RESAMPLES
-from shiftline.analysis.joint import Answers, resampled_robustness
+from shiftline.analysis.joint import Answers, Resampled, resampled_robustness
 from shiftline.analysis.tables import REFERENCE, check_table
 from shiftline.errors import AnalysisError
 
@@ -65,7 +65,8 @@ def compare(
 
     Three questions, each with its own p-value, and the same corrected over the shifts (Holm): is the accuracy of the two on these
     images another (`p_images`: McNemar, exact, for two models); is their effective robustness (`p_er`: a paired
-    bootstrap, which resamples images for both models, both axes and the line at once); and is the effective
+    bootstrap over the images of both models, both axes and the line at once, with the line's own uncertainty between their
+    reference accuracies and the seeds of groups; for single models conditional on their seeds); and is the effective
     robustness of groups another over their seeds (`p_seeds`: Welch's t-test, for two replicates of each or more).
 
     Parameters
@@ -94,15 +95,14 @@ def compare(
             "no stored answers to compare: shifts whose metric is no share of right answers cannot be compared by images."
         )
     rows = []
-    for shift, (models, robustness, drawn) in resampled_robustness(
+    for shift, found in resampled_robustness(
         table, answers, baseline=baseline, scale=scale, resamples=resamples, seed=seed, reference=REFERENCE
     ).items():
-        places = [_places(models, side, shift) for side in sides]
-        one, other = (robustness[p] for p in places)
-        deviations = drawn[:, places[0]].mean(axis=1) - drawn[:, places[1]].mean(axis=1)
-        deviations = deviations[np.isfinite(deviations)]
+        places = [_places(found.models, side, shift) for side in sides]
+        one, other = (found.robustness[p] for p in places)
         difference = float(one.mean() - other.mean())
-        half = stats.norm.ppf((1 + level) / 2) * deviations.std(ddof=1)
+        variance, df = _variance(found, places)
+        half = stats.t.ppf((1 + level) / 2, df) * np.sqrt(variance)
         right = [answers[shift].shifted.of(side).right for side in sides]
         counts: tuple[float, float] = (np.nan, np.nan)
         p_images = np.nan
@@ -116,7 +116,7 @@ def compare(
             {
                 "shift": shift, "a": a, "b": b, "accuracy_difference": float(right[0].mean() - right[1].mean()),
                 "only_a": counts[0], "only_b": counts[1], "p_images": p_images, "er_difference": difference,
-                "er_low": difference - half, "er_high": difference + half, "p_er": _two_sided(difference, deviations),
+                "er_low": difference - half, "er_high": difference + half, "p_er": _two_sided(difference, variance, df),
                 "p_seeds": p_seeds,
             }
         )  # fmt: skip
@@ -126,12 +126,32 @@ def compare(
     return result[list(COLUMNS)]
 
 
-def _two_sided(difference: float, resampled: Floats) -> float:
-    """Return the p-value of a difference of zero, from the standard deviation over resamples."""
-    spread = resampled.std(ddof=1)
-    if spread == 0:
+def _variance(found: Resampled, places: Sequence[NDArray[np.int64]]) -> tuple[float, float]:
+    """Return the variance of a difference of effective robustness, and its degrees of freedom.
+
+    The images that both sides share, the line between their reference accuracies, and the seeds of sides with replicates.
+    """
+    drawn = found.drawn[:, places[0]].mean(axis=1) - found.drawn[:, places[1]].mean(axis=1)
+    images = float(drawn[np.isfinite(drawn)].var(ddof=1))
+    # The predictions of the sides move together: what counts is the distance between them.
+    sides = [
+        np.array([found.jacobian[p].mean(), (found.jacobian[p] * (found.x[p] - found.fit.x_mean)).mean()])
+        for p in places
+    ]
+    level, slope = sides[0] - sides[1]
+    line = found.fit.residual_std**2 * (level**2 / found.fit.n + slope**2 / found.fit.sxx)
+    parts = [(line, found.fit.n - 2)]
+    parts += [(float(found.robustness[p].var(ddof=1)) / len(p), len(p) - 1) for p in places if len(p) > 1]
+    total = images + sum(part for part, _ in parts)
+    spread = sum(part**2 / df for part, df in parts)
+    return total, total**2 / spread if spread > 0 else 1e9
+
+
+def _two_sided(difference: float, variance: float, df: float) -> float:
+    """Return the p-value of a difference of zero."""
+    if variance == 0:
         return 1.0 if difference == 0 else 0.0
-    return float(2 * stats.norm.sf(abs(difference) / spread))
+    return float(2 * stats.t.sf(abs(difference) / np.sqrt(variance), df))
 
 
 def _members(table: pd.DataFrame, name: str) -> list[str]:

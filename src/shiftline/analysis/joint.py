@@ -121,24 +121,50 @@ def resampled_robustness(
     weights: str = "none",
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> dict[str, tuple[list[str], Floats, Floats]]:
-    """Return effective robustness of single models with its resamples, by shift that has answers.
-
-    Returns
-    -------
-    dict
-        Shift -> (models, effective robustness (models,), the same for every resample of the images (resamples, models)): NaN for a
-        model without a value.
-    """
+) -> dict[str, Resampled]:
+    """Return effective robustness of single models with its resamples, by shift that has answers."""
     table = check_table(table, "group")
     settings = {"reference": reference, "scale": scale, "extremes": extremes, "weights": weights}
-    panels = [
-        _Panel(table, shift, baseline, settings)
-        for shift in shifts_of(table, None, reference=reference)
-        if shift in answers
-    ]
+    chosen = [shift for shift in shifts_of(table, None, reference=reference) if shift in answers]
+    panels = [_Panel(table, shift, baseline, settings) for shift in chosen]
     drawn = _resample(panels, answers, resamples, seed)
-    return {one.fit.shift: (list(one.joined.index), one.robustness, drawn[one.fit.shift]) for one in panels}
+    return {
+        one.fit.shift: Resampled(
+            tuple(one.joined.index),
+            one.robustness,
+            drawn[one.fit.shift],
+            one.x,
+            1 / one.g.slope(one.predicted),
+            one.fit,
+        )
+        for one in panels
+    }
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Effective robustness of single models on one shift.
+
+    Attributes
+    ----------
+    models : tuple of str
+    robustness : array of shape (models,)
+        NaN for a model without a value.
+    drawn : array of shape (resamples, models)
+        The same for every resample of the images.
+    x : array of shape (models,)
+        Reference accuracies on the transformed scale.
+    jacobian : array of shape (models,)
+        Of the predicted accuracy by the line on the transformed scale.
+    fit : BaselineFit
+    """
+
+    models: tuple[str, ...]
+    robustness: Floats
+    drawn: Floats
+    x: Floats
+    jacobian: Floats
+    fit: BaselineFit
 
 
 class _Panel:
@@ -190,30 +216,40 @@ class _Unit:
     group: str
     members: NDArray[np.int64]
     key: str
+    recipes: int
 
 
 def _units(table: pd.DataFrame, by: str) -> list[_Unit]:
     first = table.drop_duplicates("model").reset_index(drop=True)
-    if by == "model":
-        names = first["model"].tolist()
-    elif by == "group":
-        names = first["group"].tolist()
+    names_of = _recipes(first)
+    if by == "recipe":
+        names: Sequence[object] = names_of
     else:
-        # One recipe with other seeds: replicates. Without a recipe nothing says that two models are replicates.
-        recipe = first["recipe"] if "recipe" in first.columns else first["model"]
-        columns = [first["group"], recipe.astype(str).str.replace(r",? ?\bseed=\d+", "", regex=True)]
-        columns += [first[c] for c in ("alpha", "epoch", "step") if c in first.columns]
-        names = list(zip(*(column.astype(str) for column in columns), strict=True))
+        names = first["model" if by == "model" else "group"].tolist()
     found: dict[object, list[int]] = {}
     for place, name in enumerate(names):
         found.setdefault(name, []).append(place)
     return [
         _Unit(
             str(name) if by == "group" else str(first["model"][places[0]]), str(first["group"][places[0]]),
-            np.array(places), " ".join(first["model"][places]),
+            np.array(places), " ".join(first["model"][places]), len({names_of[place] for place in places}),
         )
         for name, places in found.items()
     ]  # fmt: skip
+
+
+def _recipes(models: pd.DataFrame) -> list[object]:
+    """Return what two models share that differ in their seeds only.
+
+    The column `unit` says it; in words a recipe tells less, and without a recipe nothing says that two models are replicates.
+    """
+    if "unit" in models.columns:
+        columns = [models["group"], models["unit"]]
+    else:
+        recipe = models["recipe"] if "recipe" in models.columns else models["model"]
+        columns = [models["group"], recipe.astype(str).str.replace(r",? ?\bseed=\d+", "", regex=True)]
+        columns += [models[c] for c in ("alpha", "epoch", "step") if c in models.columns]
+    return list(zip(*(column.astype(str) for column in columns), strict=True))
 
 
 def _resample(panels: Sequence[_Panel], answers: Mapping[str, Answers], resamples: int, seed: int) -> dict[str, Floats]:
@@ -253,6 +289,7 @@ class _Measured:
     images: Floats
     seeds: Floats
     df: Floats
+    df_line: float
     jacobian: Floats
     resampled: Floats | None
     clustered: bool
@@ -272,7 +309,7 @@ def _measure(one: _Panel, units: Sequence[_Unit], resampled: Floats | None, leve
     # The ends are those of the prediction at the unit's own accuracy under shift: asymmetric, as the scale is.
     low, high = shifted - g.inverse(anchor + half), shifted - g.inverse(anchor - half)
     return _Measured(
-        robustness, low, high, line, images, seeds, df, jacobian, resampled, clustered,
+        robustness, low, high, line, images, seeds, df, df_line, jacobian, resampled, clustered,
     )  # fmt: skip
 
 
@@ -336,19 +373,20 @@ def _line_variance(one: _Panel, x: Floats) -> tuple[Floats, float, bool]:
         return fit.variance_at(x), float(fit.n - 2), len(distinct) < len(runs)
     generator = np.random.default_rng(0)
     bx, by = one.x[one.base], one.y[one.base]
+    weights = fit.weights_of(one.g.inverse(by), one.joined["n_shifted"].to_numpy(float)[one.base])
     members = [np.flatnonzero(runs == run) for run in distinct]
     lines: list[Floats] = []
     while len(lines) < RESAMPLES // 2:
         drawn = np.concatenate([members[place] for place in generator.integers(0, len(members), len(members))])
         if np.ptp(bx[drawn]) > 0:
-            slope, intercept = np.polyfit(bx[drawn], by[drawn], 1)
+            slope, intercept = np.polyfit(bx[drawn], by[drawn], 1, w=np.sqrt(weights[drawn]))
             lines.append(slope * x + intercept)
     return np.var(lines, axis=0, ddof=1), float(len(distinct) - 2), False
 
 
 def _rows(one: _Panel, units: Sequence[_Unit], part: _Measured) -> list[dict[str, object]]:
     shifted, reference = (_means(one.joined[c].to_numpy(float), units) for c in ("shifted", "reference"))
-    outside = one.fit.extrapolates(one.joined["reference"])
+    outside = one.fit.extrapolates(one.g.inverse(one.x))
     keys = one.joined["key"].astype(str).to_numpy() if "key" in one.joined.columns else None
     rows = []
     for place, unit in enumerate(units):
@@ -370,6 +408,8 @@ def _rows(one: _Panel, units: Sequence[_Unit], part: _Measured) -> list[dict[str
 
 def _notes(one: _Panel, unit: _Unit, part: _Measured) -> list[str]:
     notes = list(one.fit.warnings)
+    if unit.recipes > 1:
+        notes.append(f"{unit.recipes} different recipes: their spread, not that of seeds")
     if len(unit.members) == 1:
         notes.append("one replicate: conditional on its seed")
     if part.clustered:
@@ -426,6 +466,4 @@ def _line_covariance(panels: Sequence[_Panel], parts: Sequence[_Measured]) -> tu
     else:
         correlation = np.ones((len(panels), len(panels)))
     errors = np.array([part.jacobian * np.sqrt(part.line) for part in parts])
-    return np.einsum("su,st,tu->u", errors, correlation, errors) / len(panels) ** 2, float(
-        min(o.fit.n for o in panels) - 2
-    )
+    return np.einsum("su,st,tu->u", errors, correlation, errors) / len(panels) ** 2, min(part.df_line for part in parts)

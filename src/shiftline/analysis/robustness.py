@@ -147,6 +147,7 @@ def relative_robustness(
         There is no such model, or it lacks a shift.
     """
     table = check_table(table)
+    table = table.assign(n=table["n"].astype(float), value=table["value"].astype(float))
     models = list(dict.fromkeys(table["model"]))
     if before not in models:
         raise AnalysisError(f"there is no model {before!r} to compare with: there are {', '.join(map(repr, models))}.")
@@ -158,7 +159,7 @@ def relative_robustness(
         base = part.loc[before]
         for model, row in part.iterrows():
             low = high = np.nan
-            if np.isfinite(row["n"]) and np.isfinite(base["n"]):
+            if np.isfinite([row["n"], base["n"], row["value"], base["value"]]).all():
                 counts = [round(r["value"] * r["n"]) for r in (row, base)]
                 ends = difference_interval(counts[0], int(row["n"]), counts[1], int(base["n"]), level=level)
                 low, high = float(ends.low), float(ends.high)

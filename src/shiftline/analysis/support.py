@@ -13,7 +13,7 @@ from shiftline.analysis.correctness import Correctness
 from shiftline.analysis.intervals import clopper_pearson
 from shiftline.analysis.joint import Answers, joint_effective_robustness
 from shiftline.analysis.robustness import effective_robustness
-from shiftline.analysis.tables import REFERENCE, check_table, reference_once
+from shiftline.analysis.tables import REFERENCE, check_table
 from shiftline.errors import AnalysisError
 
 FEWEST = 50
@@ -95,7 +95,9 @@ def over_thresholds(
 def _with_shift(table: pd.DataFrame, shift: str, values: Mapping[str, float], n: float) -> pd.DataFrame:
     """Return the panel of one shift with other values on it."""
     table = check_table(table, "group")
-    kept = reference_once(table[table["distribution"].isin([REFERENCE, shift])])
+    spaces = table.loc[table["distribution"] == shift, "label_space"]
+    # Both axes in the classes of the shift.
+    kept = table[table["distribution"].isin([REFERENCE, shift]) & table["label_space"].isin(spaces)]
     here = kept["distribution"] == shift
     value = kept["value"].where(~here, kept["model"].map(values))
     return kept.assign(value=value.astype(float), n=kept["n"].astype(float).where(~here, n), se=np.nan)

@@ -92,7 +92,7 @@ def panel(table: pd.DataFrame, shift: str, *, reference: str = REFERENCE) -> pd.
         se_reference, se_shifted (standard errors of what is no proportion), key (of the shifted value), and the table's other
         per-model columns.
     """
-    per_model = [c for c in ("group", "recipe", "seed", "epoch", "alpha") if c in table.columns]
+    per_model = [c for c in ("group", "recipe", "run", "seed", "epoch", "alpha") if c in table.columns]
     y = table[table["distribution"] == shift].set_index("model")
     spaces = list(dict.fromkeys(y["label_space"]))
     if len(spaces) > 1:

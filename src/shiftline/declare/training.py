@@ -152,6 +152,18 @@ class Trained(Model):
         return super().describe() + (" [reads other data]" if self.other_data else "")
 
 
+def without_seeds(model: Model) -> Model:
+    """Return what a model and its replicates share: the expression with the seeds of its outermost trainings set to 0."""
+    return model.seeded(0)
+
+
+def run_of(model: Model) -> Model:
+    """Return the training that a model is a point of: of a checkpoint its run, whichever checkpoints that keeps."""
+    if not isinstance(model, Checkpoint):
+        return model
+    return dataclasses.replace(model.run, save=())  # type: ignore[no-any-return]
+
+
 def devices_asked(models: Iterable[Model | None]) -> int:
     """Return the largest number of devices that one of some trainings asks for."""
     return max((model.devices for model in models if isinstance(model, Trained)), default=1)

@@ -10,11 +10,14 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from shiftline.errors import DeviceError, ShiftlineError
 
 T = TypeVar("T")
+PATIENCE = timedelta(days=30)
+"""How long a process waits for rank 0, which runs alone what is not shared. One that dies is noticed by who started them."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Ranks:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         fabric = self.fabric(device, precision="32-true")
         fabric.launch()
-        self._group.append(dist.new_group(backend="gloo"))
+        self._group.append(dist.new_group(backend="gloo", timeout=PATIENCE))
 
     def leave(self) -> None:
         """Part from the other processes."""

@@ -67,9 +67,12 @@ def _views(model: SupportModel, job: Job, context: Context) -> tuple[View, View]
     reference, shifted = (
         open_view(d, context.data, fingerprint=job.fingerprint(d)) for d in (split.reference, model.shifted)
     )
-    ids = [context.data.open(d.source).record.ids for d in (split.reference, model.shifted)]
-    present = {ids[1][label] for label in np.unique(shifted.labels)}
-    kept = np.array([name in present for name in ids[0]])[reference.labels]
+    records = [context.data.open(d.source).record for d in (split.reference, model.shifted)]
+    space = model.shifted.label_space or records[1].space
+    # A shift's classes may go by other names, or cover several of the reference's: its label space relates them.
+    names = [record.ids if space is None else space.places(record.ids) for record in records]
+    present = {names[1][label] for label in np.unique(shifted.labels)} - {-1}
+    kept = np.array([name in present for name in names[0]])[reference.labels]
     if kept.any() and not kept.all():
         reference = _keep(reference, reference.ids[kept])
     if split.size is not None and len(reference) < split.size:
@@ -233,16 +236,15 @@ def _fine_tuned(job: Job, model: SupportModel, rate: float, fold: int, context: 
         )
         set_head(network, torch.from_numpy(weight), torch.from_numpy(bias))
         # Folds are many and independent: each is one process's work, whatever trainings are shared.
-        run = TrainingRun(
-            job, recipe, network, spec, DomainBatches(seen, recipe, spec, context), replace(context, ranks=ALONE)
-        )
+        batches = DomainBatches(seen, recipe, spec, context)
+        run = TrainingRun(job, recipe, network, spec, batches, replace(context, ranks=ALONE))
         run.resume()
         run.train()
     logits = []
     with torch.no_grad():
         for view in out:
             outputs = torch.cat([network(x).float().cpu() for x in _inputs(view, spec, job, context)])
-            logits.append((outputs[:, 1] - outputs[:, 0]).double().numpy())
+            logits.append((outputs[:, 1] - outputs[:, 0]).double().numpy() + batches.prior_correction)
     return _held_out([view.ids for view in out], logits)
 
 
@@ -260,6 +262,12 @@ class DomainBatches:
             )
             for view, size in zip(views, (first, recipe.batch_size - first), strict=True)
         ]  # fmt: skip
+
+    @property
+    def prior_correction(self) -> float:
+        """What to add to logits that were learnt from these batches: their shares are whole examples, and so not the data's."""
+        (a, b), (n, m) = ([getattr(side, name) for side in self.sides] for name in ("batch_size", "examples"))
+        return float(np.log(n / m) - np.log(a / b))
 
     @property
     def steps(self) -> int:

@@ -67,7 +67,10 @@ class Activity:
         self._written = 0.0
 
     def hold(self, jobs: Sequence[Job]) -> None:
-        """Say which jobs are worked on from now."""
+        """Say which jobs are worked on from now; none where there are none."""
+        if not jobs:
+            self.end()
+            return
         self._state |= {
             "keys": [job.key for job in jobs], "kind": jobs[0].kind, "label": jobs[0].label, "held": time.time(),
             "started": time.time(), "done": 0, "total": 0,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from safetensors.numpy import load_file
 
+from shiftline.declare.distributions import Split
 from shiftline.errors import StoreError
 from shiftline.plan.jobs import Plan
 from shiftline.store.artifacts import Store
@@ -54,9 +55,16 @@ def right_answers(plan: Plan, store: Store) -> dict[tuple[str, str], Right]:
             if rows[score.key]:
                 found.setdefault((score.distribution, score.space), {})[planned.named.model] = score.key
     study = plan.study
-    sources = {name: str(shift.source) for name, shift in study.shifts}
-    sources |= {"reference": str(study.reference.test.source), "reference val": str(study.reference.val.source)}
+    sources = {name: _source(where.source) for name, where in study.evaluated()}
     return {place: _stacked(place, keys, rows, sources[place[0]]) for place, keys in found.items()}
+
+
+def _source(split: Split) -> str:
+    """Return whose images a split shows: stored corruptions are the images of another split."""
+    from shiftline.data.families.catalogue import FAMILIES
+
+    family = FAMILIES.get(split.dataset)
+    return family.origin if family is not None and family.origin else str(split)
 
 
 def _stacked(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shiftline.declare.expressions import distinct
 from shiftline.declare.training import devices_asked
 from shiftline.errors import PlanError
 from shiftline.plan.jobs import Job, Plan, execution_groups
@@ -24,7 +25,7 @@ from shiftline.store.files import read_json, write_json, write_whole
 SCHEMA = 1
 LARGEST = {"predict": 32, "score": 256, "ensemble": 256, "select": 256}
 """Jobs in one line at most: predictions that share a decode, and small ones. Others stand alone."""
-MANY_DEVICES = ("train", "predict")
+MANY_DEVICES = ("train", "predict", "replicate")
 """Kinds of jobs that several devices can work on together."""
 
 
@@ -147,7 +148,8 @@ def _lines(jobs: Iterable[Job]) -> list[list[Job]]:
 
 def _tasks(job: Job, devices: int | None) -> int:
     if devices is None:
-        return devices_asked([job.model]) if job.kind == "train" else 1
+        # A replicate's line runs the trainings of a winner: of any candidate.
+        return devices_asked(distinct(job.model)) if job.model is not None and job.kind in ("train", "replicate") else 1
     return devices if job.kind in MANY_DEVICES else 1
 
 

@@ -160,7 +160,7 @@ def run_plan(
 def run_jobs(
     jobs: Sequence[Job], make_context: Callable[[], Context], plan: Plan, store: Store, *, stop: Callable[[], bool]
 ) -> Outcome:
-    """Run some jobs of a plan, parents first, whose other parents are complete; what another process holds is left to it.
+    """Run some jobs of a plan, parents first, whose other parents are complete; what another process holds is waited for.
 
     Raises
     ------
@@ -174,8 +174,13 @@ def run_jobs(
         why = (attempts.failure(lacking[0]) or {}).get("error", "it was not run")
         label = plan.jobs[lacking[0]].label if lacking[0] in plan.jobs else lacking[0][:12]
         raise PlanError(f"blocked: {todo[0].label} needs {label}, which is not complete ({why}).")
-    if todo:
-        _run_batch(todo, make_context(), attempts, outcome, stop, fail_fast=False)
+    context = make_context() if todo else None
+    while todo and context is not None and not (stop() or outcome.interrupted):
+        finished = _run_batch(todo, context, attempts, outcome, stop, fail_fast=False)
+        todo = [job for job in todo if job.key not in finished and job.key not in outcome.failed]
+        if todo and not finished:
+            time.sleep(_WAIT_SECONDS)  # Another process holds them: what depends on this line must find them made.
+            todo = [job for job in todo if not store.has(job.key)]
     outcome.interrupted = outcome.interrupted or stop()
     outcome.seconds = time.monotonic() - started
     return outcome
@@ -222,6 +227,7 @@ def _run_batch(
             if mine:
                 context.progress.hold(mine)
                 finished |= _attempt(mine, context, attempts, outcome, pending)
+                context.progress.hold([])
     return finished
 
 

@@ -63,7 +63,9 @@ def largest_array() -> int:
     return int(found)
 
 
-def submit(submission: Submission, script: Path, *, options: Sequence[str] = ()) -> list[Array]:
+def submit(
+    submission: Submission, script: Path, *, options: Sequence[str] = (), after: Sequence[int] = ()
+) -> list[Array]:
     """Submit every wave as one array or, where it is larger than SLURM allows, as several.
 
     Parameters
@@ -72,6 +74,8 @@ def submit(submission: Submission, script: Path, *, options: Sequence[str] = ())
         The batch script, with the cluster's #SBATCH lines at its top.
     options : sequence of str
         Options of sbatch, which go before the script's own.
+    after : sequence of int
+        Arrays that are in the queue already, and may make what this submission needs.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def submit(submission: Submission, script: Path, *, options: Sequence[str] = ())
     most = largest_array()
     lines = read_lines(submission.folder)
     arrays: list[Array] = []
-    before: list[int] = []
+    before: list[int] = list(after)
     try:
         for wave in submission.waves:
             submitted = []

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from shiftline.launch.activity import Doing, doing
-from shiftline.launch.slurm import queued
+from shiftline.launch.planning import keys_now, plan_study
+from shiftline.launch.slurm import Queued, queued
 from shiftline.plan.jobs import Job, Plan
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
@@ -31,7 +32,7 @@ class JobStatus:
 def status(plan: Plan, store: Store) -> list[JobStatus]:
     """Return the state of every job, in the order of the plan."""
     attempts = Attempts(store)
-    complete, started, waiting = store.complete(), attempts.started(), queued(store)
+    complete, started, waiting = store.complete(), attempts.started(), queued_now(plan, store)
     news = {key: entry for entry in doing(store) for key in entry.keys}
     states: dict[str, str] = {}
     rows = []
@@ -56,6 +57,17 @@ def status(plan: Plan, store: Store) -> list[JobStatus]:
         states[job.key] = state
         rows.append(JobStatus(job, state, detail))
     return rows
+
+
+def queued_now(plan: Plan, store: Store) -> dict[str, Queued]:
+    """Return what is in SLURM's queue, under the keys that the plan has now: below a selection they were frozen provisionally."""
+    waiting = queued(store)
+    if not any(key not in plan.jobs for key in waiting):
+        return waiting
+    before = plan_study(plan.study, store, write=False, selections=False)
+    for key in [key for key in waiting if key not in plan.jobs and key in before.jobs]:
+        waiting.update(dict.fromkeys(keys_now(before.jobs[key], plan.study, store), waiting[key]))
+    return waiting
 
 
 def _progress(entry: Doing | None) -> str:

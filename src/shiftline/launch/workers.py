@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -85,7 +86,7 @@ class Workers:
             workers += (self._start(slot) for slot in range(self.count))
             while workers:
                 self._pass_on(workers)
-                news = {entry.pid: entry for entry in doing(self.store)}
+                news = {entry.pid: entry for entry in doing(self.store) if self._is_mine(entry)}
                 show([news[worker.process.pid] for worker in workers if worker.process.pid in news])
                 workers = [kept for worker in workers if (kept := self._look(worker, news)) is not None]
                 if self.fail_fast and not self.stopped and self.attempts.failed_since(self.since):
@@ -99,6 +100,10 @@ class Workers:
                 signal.signal(number, handler)
         return 130 if self.stopped and not self.attempts.failed_since(self.since) else 0
 
+    def _is_mine(self, entry: Doing) -> bool:
+        """Tell news of this run's workers from those of other hosts, and from what an earlier process left behind."""
+        return entry.host == socket.gethostname() and entry.held >= self.since
+
     @property
     def attempts(self) -> Attempts:
         """The attempts of the store."""
@@ -107,7 +112,9 @@ class Workers:
     def _start(self, slot: int) -> Worker:
         environment = dict(os.environ)
         if self.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = str(slot)
+            # Where only some GPUs are this user's, workers share those.
+            chosen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+            environment["CUDA_VISIBLE_DEVICES"] = chosen[slot] if chosen else str(slot)
         command = self.command(self.since, os.getpid())
         return Worker(slot, subprocess.Popen(command, env=environment, start_new_session=True))
 
@@ -175,6 +182,8 @@ def check_workers(wanted: int, devices: int) -> int:
         )
     # Asked of the driver's files: torch takes seconds to say it.
     gpus = sum(entry.name[6:].isdigit() for entry in Path("/dev").glob("nvidia*"))
+    if gpus and (visible := os.environ.get("CUDA_VISIBLE_DEVICES")):
+        gpus = len([name for name in visible.split(",") if name])
     there = gpus or len(os.sched_getaffinity(0))
     if wanted > there:
         what = "GPUs" if gpus else "CPU cores (and no GPU)"

@@ -25,7 +25,7 @@ from shiftline.declare.output_space import Ensemble
 from shiftline.declare.recipes import DFR, LinearProbe, Stored, ZeroShot
 from shiftline.declare.study import Study
 from shiftline.declare.support import SupportModel
-from shiftline.declare.sweeps import Best
+from shiftline.declare.sweeps import Best, Replicate
 from shiftline.declare.training import FineTune, Trained
 from shiftline.declare.weight_space import Combine, FisherAverage, GreedySoup, Interpolate, WithHead
 from shiftline.errors import DeclarationError, PlanError
@@ -126,7 +126,7 @@ def check_study(study: Study, *, splits: Mapping[Split, SplitRecord], leaves: Re
         _check_disjoint(name, distribution, study.reference.train, splits)
     for name, distribution in (("reference", study.reference.test), *study.shifts):
         _check_disjoint(name, distribution, study.reference.val, splits)
-    _check_support(study, splits)
+    _check_support(study, splits, leaves)
     for model in expressions(study):
         _check_data(model, study, splits, leaves)
         _check_model(model, study, splits, leaves, len(classes))
@@ -175,7 +175,7 @@ def _check_distribution(name: str, distribution: Distribution, splits: Mapping[S
         step = step.of  # type: ignore[attr-defined]
 
 
-def _check_support(study: Study, splits: Mapping[Split, SplitRecord]) -> None:
+def _check_support(study: Study, splits: Mapping[Split, SplitRecord], leaves: Records) -> None:
     """Check what parts of a shift's support are told by."""
     for name, where in (("reference", study.reference.test), ("reference val", study.reference.val)):
         if where.support is not None:
@@ -185,6 +185,18 @@ def _check_support(study: Study, splits: Mapping[Split, SplitRecord]) -> None:
     for name, where in study.shifts:
         if (part := where.support) is None:
             continue
+        init = part.split.classifier.init
+        if isinstance(init, Model) and any(isinstance(below, (Best, Replicate)) for below in distinct(init)):
+            raise DeclarationError(
+                f"{name}: the classifier of the support starts from a selection ({describe(init)}): name one model, so that every "
+                "fold is known before anything is selected."
+            )
+        if part.split.reference.is_fresh:
+            raise DeclarationError(
+                f"{name}: {part.split.reference} is drawn anew in every epoch: leave fresh=True out."
+            )
+        if isinstance(init, Leaf):
+            _check_has_weights(part, init, leaves)
         if not _within(part.split.reference, study.reference.train):
             raise DeclarationError(
                 f"{name}: the support is told by {part.split.reference}, which is not (a subset of) the reference's train split "

@@ -12,6 +12,7 @@ from shiftline.declare.metrics import WILDS, reads_metadata
 from shiftline.declare.output_space import Ensemble
 from shiftline.declare.recipes import Stored, ZeroShot, cached_features
 from shiftline.declare.study import Study
+from shiftline.declare.support import SupportModel
 from shiftline.declare.sweeps import Best, HeldOut, Replicate
 from shiftline.declare.training import Checkpoint, FromScratch
 from shiftline.declare.weight_space import FisherAverage, GreedySoup
@@ -157,6 +158,9 @@ class _Builder:
         fields: dict[str, Any] = {"declaration": declaration, **self._classes(model, data)}
         if data:
             fields["data"] = self._fingerprints(*data.values())
+        if isinstance(model, SupportModel):
+            # Which classes the shift has decides which reference examples are looked at.
+            fields["classes"] = [digest(list(self.splits[d.source].ids)) for d in data.values()]
         if getattr(model, "groups", None) == "metadata":
             fields["metadata"] = [self.splits[d.source].metadata for d in data.values()]
         if self.study.reader != "auto" and kind in READ_BY_NAME and data:

@@ -87,14 +87,17 @@ def _grid(panels: int, *, width: float, height: float, legend: float) -> tuple[F
     return figure, axes[:panels]
 
 
-def robustness_figure(table: pd.DataFrame, *, baseline: str, scale: str, title: str) -> tuple[Figure, pd.DataFrame]:
+def robustness_figure(
+    table: pd.DataFrame, *, baseline: str, scale: str, title: str, extremes: str = "clip", weights: str = "none"
+) -> tuple[Figure, pd.DataFrame]:
     """Reference against shifted accuracy, one panel per shift and their average, with the baseline line and band."""
     table = check_table(table, "group")
     # Parts of a shift have their own figures: support-*, and effective-robustness.
     shifts = averaged(table, shifts_of(table, None))
-    numbers = effective_robustness(table, baseline=baseline, scale=scale)
+    settings = {"baseline": baseline, "scale": scale, "extremes": extremes, "weights": weights}
+    numbers = effective_robustness(table, baseline=baseline, scale=scale, extremes=extremes, weights=weights)
     drawn = numbers.dropna(subset=["reference", "shifted"])
-    fits = {s: fit_baseline(table, shift=s, baseline=baseline, scale=scale) for s in shifts}
+    fits = {s: fit_baseline(table, shift=s, **settings) for s in shifts}
     names = [*shifts, AVERAGE] if AVERAGE in set(numbers["shift"]) else shifts
     others = [g for g in dict.fromkeys(table["group"]) if g != baseline]
     colours = dict(zip(others, sns.color_palette("colorblind", len(others)), strict=True))

@@ -187,5 +187,6 @@ CIFAR10_C = Family(
     "cifar10-c", "CIFAR-10-C (Hendrycks & Dietterich 2019)", ("CORRUPTION-SEVERITY",), "CIFAR-10's", ("CIFAR-10-C",),
     "CORRUPTION.npy (five severities in a row), labels.npy", "Creative Commons Attribution 4.0",
     "https://zenodo.org/records/2535967", _cifar10_c, lambda root, _: any((root / f"{c}.npy").is_file() for c in CORRUPTIONS),
+    origin="cifar10/test",
 )  # fmt: skip
 FAMILIES = (CIFAR10, CIFAR100, CIFAR10_1, CIFAR10_2, CIFAR10_C)

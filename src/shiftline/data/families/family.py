@@ -58,6 +58,8 @@ class Family:
         To which training splits are resized: None for small images, which are stored as they are.
     counts : mapping of str to int
         Published numbers of examples, where they are known.
+    origin : str
+        The split, "DATASET/SPLIT", whose images these are, changed and in the same order: empty for images of its own.
     groups : str
         What the examples are grouped by; empty where they are not.
     """
@@ -76,6 +78,7 @@ class Family:
     short_side: int | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     groups: str = ""
+    origin: str = ""
 
     def listing(self, folder: Path, split: str) -> Listing:
         """List a split of the data set in a folder.

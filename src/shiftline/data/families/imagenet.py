@@ -180,6 +180,7 @@ IMAGENET_C = Family(
     ("imagenet-c", "ImageNet-C"), "CORRUPTION/SEVERITY/WNID/*.JPEG, or one folder of corruptions above",
     "Creative Commons Attribution 4.0", "https://zenodo.org/records/2235448", _corrupted,
     lambda root, _: any((root / c).is_dir() for c in CORRUPTIONS) or any(root.glob("*/gaussian_noise")),
+    origin="imagenet/val",
 )  # fmt: skip
 
 FAMILIES = (IMAGENET, IMAGENET_V2, SKETCH, RENDITION, ADVERSARIAL, IMAGENET_C)
