@@ -163,8 +163,8 @@ def test_a_parent_that_is_killed_leaves_no_worker_behind_and_the_next_run_goes_o
         ("kill", ["--retries", "1"], "its process was killed by SIGKILL (2 times"),
         (
             "hang",
-            ["--retries", "0", "--job-timeout", "20"],
-            "it took longer than the 20 s of --job-timeout and was killed (1 times",
+            ["--retries", "0", "--job-timeout", "40"],
+            "it took longer than the 40 s of --job-timeout and was killed (1 times",
         ),
     ],
 )
