@@ -211,7 +211,7 @@ def test_the_notebook_runs_and_shows_its_figures(tmp_path):
     assert len(notebook.cells) == 10
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     pictures = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
-    assert len(pictures) == 3
+    assert len(pictures) == 4  # Two scatter figures, a table of averages and the forest.
 
 
 @pytest.mark.slow

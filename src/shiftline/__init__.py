@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 _DECLARE = "shiftline.declare"
 _PUBLIC = {
     f"{_DECLARE}.architectures": (
-        "Architecture", "LocalWeights", "glyph_clip", "glyph_net", "open_clip", "timm",
+        "Architecture", "LocalWeights", "glyph_clip", "glyph_net", "open_clip", "random_clip", "timm",
     ),
     f"{_DECLARE}.datasets": (
         "cifar10", "cifar10_1", "cifar10_2", "cifar10_c", "cifar10_reference", "imagenet", "imagenet_a", "imagenet_c",
@@ -32,11 +32,11 @@ _PUBLIC = {
         "Task", "patch_joint", "patch_parallel", "patch_sequential",
     ),
     f"{_DECLARE}.recipes": (
-        "DFR", "PROMPTS", "LinearProbe", "Recipe", "Stored", "ZeroShot",
+        "DFR", "PROMPTS", "LinearProbe", "Published", "Recipe", "Stored", "ZeroShot",
     ),
     f"{_DECLARE}.support": ("EmbeddingClassifier", "FineTunedClassifier", "SupportSplit"),
     f"{_DECLARE}.sweeps": (
-        "HeldOut", "best", "grid", "replicates",
+        "HeldOut", "best", "grid", "replicates", "varied",
     ),
     f"{_DECLARE}.training": ("FineTune", "FromScratch"),
     f"{_DECLARE}.transforms": (
@@ -69,7 +69,15 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from shiftline.data.prepare import write_dataset
-    from shiftline.declare.architectures import Architecture, LocalWeights, glyph_clip, glyph_net, open_clip, timm
+    from shiftline.declare.architectures import (
+        Architecture,
+        LocalWeights,
+        glyph_clip,
+        glyph_net,
+        open_clip,
+        random_clip,
+        timm,
+    )
     from shiftline.declare.datasets import (
         cifar10,
         cifar10_1,
@@ -94,9 +102,9 @@ if TYPE_CHECKING:
     from shiftline.declare.optimisers import SGD, Adam, AdamW, Constant, Cosine, Step, Triangle
     from shiftline.declare.output_space import Ensemble, ensemble, ensembles, flip_tta
     from shiftline.declare.patching import Task, patch_joint, patch_parallel, patch_sequential
-    from shiftline.declare.recipes import DFR, PROMPTS, LinearProbe, Recipe, Stored, ZeroShot
+    from shiftline.declare.recipes import DFR, PROMPTS, LinearProbe, Published, Recipe, Stored, ZeroShot
     from shiftline.declare.support import EmbeddingClassifier, FineTunedClassifier, SupportSplit
-    from shiftline.declare.sweeps import HeldOut, best, grid, replicates
+    from shiftline.declare.sweeps import HeldOut, best, grid, replicates, varied
     from shiftline.declare.training import FineTune, FromScratch
     from shiftline.declare.transforms import (
         JPEG,

@@ -130,8 +130,11 @@ def _shrunken(study: ExperimentManager, declared: Study, folder: Path) -> Experi
         size = count(distribution, records)
         return Fraction(distribution, min(1.0, EXAMPLES / max(size, 1)))
 
-    small = Reference(smaller(reference.train), smaller(reference.val), smaller(reference.test))
-    cuts = {reference.train: small.train, reference.val: small.val, reference.test: small.test}
+    val = None if reference.val is None else smaller(reference.val)
+    small = Reference(smaller(reference.train), val, smaller(reference.test))
+    cuts = {reference.train: small.train, reference.test: small.test}
+    if reference.val is not None and val is not None:
+        cuts[reference.val] = val
 
     def cut(distribution: Distribution) -> Distribution:
         """A part of a reference split becomes the smaller split: what lay within it still does."""

@@ -228,6 +228,9 @@ def _recolour(transform: Recolour, images: Tensor, labels: Tensor, ids: Tensor) 
 
 def _tint(transform: Tint, images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
     palette = _palette(images)
+    if transform.colours != len(palette):
+        places = torch.arange(transform.colours, device=images.device)
+        palette = uniform("tint-colours", 0, places, draws=3).to(images.dtype)
     u = uniform("tint", transform.seed, ids, draws=2)
     colour = torch.where(u[:, 0] < transform.p, labels % len(palette), (u[:, 1] * len(palette)).long())
     return (1 - transform.strength) * images + transform.strength * palette[colour][:, :, None, None]

@@ -64,6 +64,19 @@ class GlyphClip(Leaf):
         return "glyph-clip"
 
 
+class RandomClip(Leaf):
+    """A small CLIP (images of 64 pixels, CLIP's own vocabulary) with random weights, drawn from a seed.
+
+    It knows nothing. It is there so that every step of a study of large models can be tried in seconds.
+    """
+
+    tag = "random-clip"
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return "random-clip" if not self.seed else f"random-clip {self.seed}"
+
+
 class Architecture(Leaf):
     """Base of users' own architectures.
 
@@ -103,7 +116,7 @@ class LocalWeights(Leaf):
     path: str = dataclasses.field(metadata={"speed_only": True})
 
     def validate(self) -> None:
-        if not isinstance(self.architecture, (Timm, OpenClip, GlyphNet, GlyphClip, Architecture)):
+        if not isinstance(self.architecture, (Timm, OpenClip, GlyphNet, GlyphClip, RandomClip, Architecture)):
             raise DeclarationError(
                 f"LocalWeights.architecture is a {type(self.architecture).__name__}: expected timm(...), "
                 "open_clip(...), glyph_net(...) or glyph_clip()."
@@ -131,3 +144,8 @@ def glyph_net(name: str) -> GlyphNet:
 def glyph_clip() -> GlyphClip:
     """The small CLIP that ships with the package."""
     return GlyphClip()
+
+
+def random_clip(seed: int = 0) -> RandomClip:
+    """A small CLIP with random weights, to try things with."""
+    return RandomClip(seed)

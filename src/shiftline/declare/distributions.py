@@ -366,15 +366,20 @@ class Shifted(_Derived):
 
 
 class Reference(Declaration):
-    """The reference distribution: where models are trained (train), selected (val) and reported (test, the x-axis)."""
+    """The reference distribution: where models are trained (train), selected (val) and reported (test, the x-axis).
+
+    Without a val split (None) nothing is selected unless ``best(..., on=...)`` names the data.
+    """
 
     tag = "reference"
     train: Distribution
-    val: Distribution
+    val: Distribution | None
     test: Distribution
 
     def validate(self) -> None:
         for name in ("train", "val", "test"):
+            if name == "val" and self.val is None:
+                continue
             if not isinstance(getattr(self, name), Distribution):
                 raise DeclarationError(
                     f"Reference.{name} is a {type(getattr(self, name)).__name__}: expected a distribution, for example "
@@ -397,8 +402,25 @@ class Reference(Declaration):
             )
 
     def shifted(self, *transforms: Transform) -> Reference:
-        """Apply transforms to all three splits."""
-        return Reference(self.train.shifted(*transforms), self.val.shifted(*transforms), self.test.shifted(*transforms))
+        """Apply transforms to all splits."""
+        val = None if self.val is None else self.val.shifted(*transforms)
+        return Reference(self.train.shifted(*transforms), val, self.test.shifted(*transforms))
+
+    @property
+    def selection(self) -> Distribution:
+        """The val split.
+
+        Raises
+        ------
+        DeclarationError
+            There is none.
+        """
+        if self.val is None:
+            raise DeclarationError(
+                "something is selected on the reference's val split, and this reference has none (val=None): say what to select "
+                "on, best(..., on=...), or hold out a part of the training data."
+            )
+        return self.val
 
 
 def handwritten_digits() -> Reference:

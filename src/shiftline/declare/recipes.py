@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from shiftline.declare.architectures import Leaf
+from shiftline.declare.architectures import Leaf, LocalWeights, Timm
 from shiftline.declare.distributions import Distribution, Reference
 from shiftline.declare.expressions import Model, describe, require
 from shiftline.declare.origins import require_choice, require_origin, require_train_on, set_features
@@ -73,6 +73,40 @@ class ZeroShot(Model):
 
     def describe(self) -> str:
         return f"zero-shot({self.model})"
+
+
+class Published(Model):
+    """A published classifier as it is: the pre-trained weights of timm with the head that they bring, of the reference's classes.
+
+    Attributes
+    ----------
+    model : Leaf
+        `timm("resnet50.a1_in1k")`, or local weights of one.
+    other_data : bool
+        It was trained on other data than the reference's train split. What a tag says of its training (``in1k``) is yours to
+        read: a baseline is made of classifiers that saw the reference only.
+    """
+
+    tag = "published"
+    makes = "published"
+    unspoken = ("other_data",)
+    model: Leaf
+    _: dataclasses.KW_ONLY
+    other_data: bool = False
+
+    def validate(self) -> None:
+        architecture = self.model.architecture if isinstance(self.model, LocalWeights) else self.model
+        require(
+            isinstance(architecture, Timm),
+            f"Published(model=...) is {architecture!r}: expected timm(...), or LocalWeights(timm(...), path). Weights of open_clip "
+            "have no classifier: write one with ZeroShot(...).",
+        )
+
+    def seeded(self, seed: int) -> Model:
+        return self
+
+    def describe(self) -> str:
+        return f"published({self.model})" + (" [reads other data]" if self.other_data else "")
 
 
 class LinearProbe(Model):

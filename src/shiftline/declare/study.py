@@ -52,9 +52,10 @@ class Study:
         return tuple(dict.fromkeys(named.group for named in self.models))
 
     def evaluated(self) -> Iterator[tuple[str, Distribution]]:
-        """Yield the distributions on which every model is scored, by name: reference, reference val, the shifts."""
+        """Yield the distributions on which every model is scored, by name: reference, reference val if there is one, the shifts."""
         yield "reference", self.reference.test
-        yield "reference val", self.reference.val
+        if self.reference.val is not None:
+            yield "reference val", self.reference.val
         yield from self.shifts
 
 

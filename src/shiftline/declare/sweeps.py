@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ class Best(Model):
 
     def data(self, reference: Reference) -> Mapping[str, Distribution]:
         if not self.on:
-            return {"on": reference.val}
+            return {"on": reference.selection}
         return {f"on[{row}]": held.distribution for row, held in enumerate(self.on)}
 
     def validate(self) -> None:
@@ -90,22 +91,86 @@ class Best(Model):
         return f"best of {len(self.candidates)}{how} ({describe(self.candidates[0])}, ...)"
 
 
-class Replicate(Model):
-    """The recipe of a model that is not known yet (a `Best`), with another seed."""
+class Unresolved(Model):
+    """Base of what is made from the recipe of a model that is not known yet: the winner of a selection."""
 
-    tag = "replicate"
     of: Model
-    seed: int
 
     @property
     def has_weights(self) -> bool:
         return self.of.has_weights
 
     def seeded(self, seed: int) -> Model:
+        return Replicate(self, seed)
+
+    def resolved(self, winner: Model) -> Model:
+        """Return the recipe, given what `of` turned out to be."""
+        raise NotImplementedError
+
+
+class Replicate(Unresolved):
+    """The recipe of a winner, with another seed."""
+
+    tag = "replicate"
+    seed: int
+
+    def seeded(self, seed: int) -> Model:
         return Replicate(self.of, seed)
+
+    def resolved(self, winner: Model) -> Model:
+        return winner.seeded(self.seed)
 
     def describe(self) -> str:
         return f"replicate({describe(self.of)}, seed={self.seed})"
+
+
+class Varied(Unresolved):
+    """The recipe of a winner, with other settings: made by `varied`."""
+
+    tag = "varied"
+    changes: tuple[tuple[str, Any], ...]
+
+    def validate(self) -> None:
+        if isinstance(self.of, Best):
+            for candidate in self.of.candidates:
+                changed(candidate, self.changes)  # What cannot be changed is found now.
+
+    def resolved(self, winner: Model) -> Model:
+        return changed(winner, self.changes)
+
+    def describe(self) -> str:
+        return f"varied({describe(self.of)}, {', '.join(f'{name}={value}' for name, value in self.changes)})"
+
+
+def varied(model: Model, **changes: Any) -> Model:
+    """Return a recipe with other settings; of a selection, the winner's recipe: tuned first, then varied.
+
+    A double underscore reaches into a setting: ``varied(chosen, epochs=16, schedule__warmup=2, optimizer__weight_decay=0.01)``.
+
+    Raises
+    ------
+    DeclarationError
+        There is no such setting (those that exist are listed), or the value is refused.
+    """
+    pairs = tuple(changes.items())
+    return Varied(model, pairs) if isinstance(model, (Best, Unresolved)) else changed(model, pairs)
+
+
+def changed(model: Model, changes: Iterable[tuple[str, Any]]) -> Model:
+    """Return a recipe with other settings, all set at once: see `varied`."""
+    new: dict[str, Any] = {}
+    for path, value in changes:
+        name, _, inner = path.partition("__")
+        owner: Any = model if not inner else new.get(name, getattr(model, name, None))
+        fields = [field.name for field in dataclasses.fields(owner)] if isinstance(owner, Declaration) else []
+        require(
+            (inner or name) in fields,
+            f"varied({path}=...): {describe(model)} has no such setting. It has "
+            f"{', '.join(field.name for field in dataclasses.fields(model))}"  # type: ignore[arg-type]
+            f"{f', and {name} has ' + ', '.join(fields) if inner and fields else ''}.",
+        )
+        new[name] = owner.replace(**{inner: value}) if inner else value
+    return model.replace(**new)  # type: ignore[no-any-return]
 
 
 def best(

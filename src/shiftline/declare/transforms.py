@@ -194,18 +194,26 @@ class Recolour(Transform):
 class Tint(Transform):
     """Blend a flat colour over the image, correlated with the class (Cohen-Wang et al. 2024).
 
-    With probability `p` the colour is that of the example's class (classes beyond ten share them), otherwise one of the ten
-    colours drawn uniformly. `strength` is the weight of the colour. ``p=0`` is the decorrelated twin.
+    With probability `p` the colour is that of the example's class, otherwise one of the colours drawn uniformly. `strength` is
+    the weight of the colour. ``p=0`` is the decorrelated twin.
+
+    Attributes
+    ----------
+    colours : int
+        How many there are; classes beyond share them. Ten are a fixed palette of colours far apart, any other number is drawn
+        uniformly from the cube of colours, once for all seeds: 1,000 for ImageNet's classes, as published.
     """
 
     tag = "tint"
     p: float
     strength: float = 0.25
     seed: int = 0
+    colours: int = 10
 
     def validate(self) -> None:
         _require(0 <= self.p <= 1, f"Tint.p is {self.p}: expected a probability, 0 to 1.")
         _require(0 <= self.strength <= 1, f"Tint.strength is {self.strength}: expected 0 to 1.")
+        _require(self.colours >= 2, f"Tint.colours is {self.colours}: expected 2 or more.")
 
 
 class Augmentation(Declaration):

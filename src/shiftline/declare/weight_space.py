@@ -94,7 +94,7 @@ class GreedySoup(Model):
         )
 
     def data(self, reference: Reference) -> Mapping[str, Distribution]:
-        return {"on": self.on or reference.val}
+        return {"on": self.on or reference.selection}
 
     def describe(self) -> str:
         return f"greedy soup of {len(self.members)} ({describe(self.members[0])}, ...)"

@@ -15,6 +15,7 @@ from shiftline.jobs.fisher import fisher
 from shiftline.jobs.own import own
 from shiftline.jobs.predict import predict_group
 from shiftline.jobs.probe import probe
+from shiftline.jobs.published import published
 from shiftline.jobs.score import score, select
 from shiftline.jobs.support import domain_features, domain_fold, domain_tuning, support, support_part
 from shiftline.jobs.train import train
@@ -25,6 +26,7 @@ from shiftline.store.artifacts import Draft
 _KINDS: dict[str, Callable[[Job, Draft, Context], None]] = {
     "train": train,
     "zero-shot": zero_shot,
+    "published": published,
     "features": features,
     "probe": probe,
     "dfr": probe,

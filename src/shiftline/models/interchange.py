@@ -9,9 +9,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from shiftline.declare.architectures import LocalWeights, Timm
+from shiftline.declare.architectures import LocalWeights, OpenClip, Timm
 from shiftline.errors import ModelError
 from shiftline.models.leaves import pretrained_state, resolve_leaf
+from shiftline.models.originals import has_tower, read_classifier
 from shiftline.models.spec import ModelSpec, build_classifier
 
 ENCODER, HEAD = "encoder.", "head."
@@ -81,27 +82,23 @@ def from_library(path: Path, architecture: str | None) -> tuple[dict[str, Tensor
     Parameters
     ----------
     architecture : str, optional
-        "timm:NAME", for a file that says nothing about itself.
+        "timm:NAME" or "open_clip:NAME", for a file that says nothing about itself. A classifier that the program of the WiSE-FT
+        paper pickled is known by its names, and its CLIP by its shapes.
 
     Raises
     ------
     ModelError
-        The file is missing, damaged or a pickle of objects; or the architecture is needed, unknown, or another one.
+        The file is missing or damaged; or the architecture is needed, unknown, or another one.
     """
     spec = _own_metadata(path)
+    library, _, name = (architecture or "").partition(":")
+    if spec is None and library != "timm":
+        return _clip_classifier(path, library, name)
     if spec is not None and architecture is not None and architecture != f"{spec.library}:{spec.architecture}":
         raise ModelError(
             f"{path} says that it is {spec.library}:{spec.architecture}, --architecture says {architecture}: leave it out."
         )
     if spec is None:
-        if architecture is None:
-            raise ModelError(f"{path} does not say what it is the weights of: give --architecture timm:NAME.")
-        library, _, name = architecture.partition(":")
-        if library != "timm" or not name:
-            raise ModelError(
-                f"--architecture {architecture}: expected timm:NAME. Weights of open_clip have no head: declare "
-                "ZeroShot(LocalWeights(open_clip(...), path))."
-            )
         record = resolve_leaf(Timm(name), with_weights=False)
         state = pretrained_state(LocalWeights(Timm(name), str(path)))
         spec = ModelSpec("timm", record.architecture, record.arguments, "plain", 1, record.preprocessing)
@@ -126,6 +123,21 @@ def from_library(path: Path, architecture: str | None) -> tuple[dict[str, Tensor
             f"shape, for example {wrong[0]!r}."
         )
     return {name: t.float() if t.is_floating_point() else t for name, t in renamed.items()}, spec
+
+
+def _clip_classifier(path: Path, library: str, name: str) -> tuple[dict[str, Tensor], ModelSpec]:
+    """Read a file that says nothing about itself, and is no model of timm."""
+    if library not in ("", "open_clip") or (library and not name):
+        raise ModelError(f"--architecture {library}:{name}: expected timm:NAME or open_clip:NAME.")
+    if not library and not has_tower(path):
+        raise ModelError(f"{path} does not say what it is the weights of: give --architecture timm:NAME.")
+    state, spec, headed = read_classifier(path, OpenClip(name, "openai") if library else None)
+    if not headed:
+        raise ModelError(
+            f"{path} has no head: only whole classifiers are imported. Where the file has a text tower too, declare "
+            "ZeroShot(LocalWeights(open_clip(...), path))."
+        )
+    return state, spec
 
 
 def _from_library(state: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:

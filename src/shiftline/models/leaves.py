@@ -14,10 +14,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from shiftline.declare.architectures import Architecture, GlyphClip, GlyphNet, Leaf, LocalWeights, OpenClip, Timm
+from shiftline.declare.architectures import (
+    Architecture,
+    GlyphClip,
+    GlyphNet,
+    Leaf,
+    LocalWeights,
+    OpenClip,
+    RandomClip,
+    Timm,
+)
 from shiftline.errors import ModelError
 from shiftline.identity import canonical
 from shiftline.models.glyph_clip import ASSET, build_glyph_clip, glyph_tokenizer
+from shiftline.models.random_clip import SIDE, build_random_clip
 from shiftline.models.spec import ModelSpec, build_encoder
 from shiftline.plan.records import LeafRecord
 from shiftline.weights.interpolate import has_finite_values
@@ -58,6 +68,9 @@ def resolve_leaf(leaf: Leaf, *, with_weights: bool) -> LeafRecord:
         arguments = {"quick_gelu": _quick_gelu(architecture)}
     elif isinstance(architecture, GlyphClip):
         library, name, tag, preprocessing, text = "shiftline", "glyph-clip", "typed", GLYPH_PREPROCESSING, True
+    elif isinstance(architecture, RandomClip):
+        library, name, tag, text = "shiftline", "random-clip", f"seed {architecture.seed}", True
+        preprocessing = clip_preprocessing(SIDE)
     elif isinstance(architecture, GlyphNet):
         library, name, tag, preprocessing, text = "shiftline", architecture.name, None, GLYPH_PREPROCESSING, False
     elif isinstance(architecture, Architecture):
@@ -77,7 +90,8 @@ def resolve_leaf(leaf: Leaf, *, with_weights: bool) -> LeafRecord:
     state = pretrained_state(leaf)
     _check_finite(leaf, state)
     _encoder_part(leaf, state, record)  # Weights of another architecture are found now, not in the middle of a study.
-    return dataclasses.replace(record, sha256=weights_digest(state))
+    classes = classifier_of(record, state)[0].shape[0] if library == "timm" and has_classifier(record, state) else None
+    return dataclasses.replace(record, sha256=weights_digest(state), num_classes=classes)
 
 
 def _has_backbone(architecture: Leaf) -> bool:
@@ -134,6 +148,51 @@ def encoder_state(leaf: Leaf, record: LeafRecord, *, backbone: bool = False) -> 
     return _encoder_part(leaf, _checked_state(leaf, record), record, backbone=backbone)
 
 
+def classifier_state(leaf: Leaf, record: LeafRecord) -> dict[str, Tensor]:
+    """Return pre-trained weights with the head that they bring, named as `shiftline.models.classifier.Classifier` names them.
+
+    Raises
+    ------
+    ModelError
+        The weights are not those of the record, or have no linear classifier.
+    """
+    state = _checked_state(leaf, record)
+    if not has_classifier(record, state):
+        raise ModelError(f"{leaf} has no linear classifier of its own: fine-tune it, or name weights that have one.")
+    weight, bias = classifier_of(record, state)
+    encoder = _encoder_part(leaf, state, record)
+    return {f"encoder.{name}": t for name, t in encoder.items()} | {"head.weight": weight, "head.bias": bias}
+
+
+def classifier_names(record: LeafRecord) -> tuple[str, ...]:
+    """Return where timm says that the classifier of an architecture is; several where it averages heads."""
+    import timm
+
+    name = f"{record.architecture}.{record.weights}" if record.weights else record.architecture
+    config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
+    places = config.to_dict().get("classifier") if config is not None else None
+    return (places,) if isinstance(places, str) else tuple(places or ())
+
+
+def has_classifier(record: LeafRecord, state: Mapping[str, Tensor]) -> bool:
+    """The weights of a timm model hold a linear classifier (or a 1 x 1 convolution, which is one after pooling)."""
+    names = classifier_names(record)
+    weights = [state.get(f"{name}.weight") for name in names]
+    return bool(names) and all(w is not None and w.flatten(1).shape[1] == w.shape[1] for w in weights)
+
+
+def classifier_of(record: LeafRecord, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return weight (classes, features) and bias of a timm model's classifier, float32.
+
+    Two heads on the same features, whose logits timm averages, are one head with the average of their weights.
+    """
+    names = classifier_names(record)
+    weights = [state[f"{name}.weight"].float().flatten(1) for name in names]
+    zeros = torch.zeros(len(weights[0]))
+    biases = [state.get(f"{name}.bias", zeros).float() for name in names]
+    return torch.stack(weights).mean(dim=0), torch.stack(biases).mean(dim=0)
+
+
 def _encoder_part(
     leaf: Leaf, state: Mapping[str, Tensor], record: LeafRecord, *, backbone: bool = False
 ) -> dict[str, Tensor]:
@@ -163,6 +222,10 @@ def text_model(leaf: Leaf, record: LeafRecord) -> tuple[nn.Module, Callable[...,
     architecture = architecture_of(leaf)
     if isinstance(architecture, GlyphClip):
         model, tokenizer = build_glyph_clip(), glyph_tokenizer()
+    elif isinstance(architecture, RandomClip):
+        import open_clip
+
+        model, tokenizer = build_random_clip(), open_clip.get_tokenizer("ViT-B-32")
     elif isinstance(architecture, OpenClip):
         import open_clip
 
@@ -197,6 +260,8 @@ def pretrained_state(leaf: Leaf) -> dict[str, Tensor]:
         return _read_local(leaf)
     if isinstance(leaf, GlyphClip):
         return load_file(ASSET)
+    if isinstance(leaf, RandomClip):
+        return build_random_clip(leaf.seed).state_dict()
     if isinstance(leaf, Timm):
         import timm
 
@@ -296,6 +361,16 @@ def _open_clip_preprocessing(leaf: OpenClip) -> dict[str, Any]:
         "interpolation": settings.get("interpolation") or "bicubic",
         "crop": 1.0,
     } | _squashed(leaf, settings.get("resize_mode") or "shortest")
+
+
+def clip_preprocessing(size: int) -> dict[str, Any]:
+    """Return the preprocessing of OpenAI's CLIP at a size."""
+    import open_clip
+
+    return {
+        "size": size, "mean": list(open_clip.OPENAI_DATASET_MEAN), "std": list(open_clip.OPENAI_DATASET_STD),
+        "interpolation": "bicubic", "crop": 1.0,
+    }  # fmt: skip
 
 
 def _squashed(leaf: Leaf, mode: str) -> dict[str, Any]:

@@ -102,6 +102,11 @@ def build_encoder(
         )
         encoder, features = model.visual, int(open_clip.get_model_config(architecture)["embed_dim"])
         return (encoder, _remove_projection(encoder, features, architecture)) if backbone else (encoder, features)
+    if library == "shiftline" and architecture == "random-clip":
+        from shiftline.models.random_clip import EMBEDDING, build_random_clip
+
+        tower: nn.Module = build_random_clip().visual  # type: ignore[assignment]
+        return (tower, _remove_projection(tower, EMBEDDING, architecture)) if backbone else (tower, EMBEDDING)
     if library == "shiftline":
         from shiftline.models.glyph_nets import glyph_net
 

@@ -22,10 +22,10 @@ from shiftline.declare.distributions import (
 from shiftline.declare.expressions import Model, describe, distinct, leaves_of
 from shiftline.declare.metrics import FRAMES, GROUPED
 from shiftline.declare.output_space import Ensemble
-from shiftline.declare.recipes import DFR, LinearProbe, Stored, ZeroShot
+from shiftline.declare.recipes import DFR, LinearProbe, Published, Stored, ZeroShot
 from shiftline.declare.study import Study
 from shiftline.declare.support import SupportModel
-from shiftline.declare.sweeps import Best, Replicate
+from shiftline.declare.sweeps import Best, Unresolved
 from shiftline.declare.training import FineTune, Trained
 from shiftline.declare.weight_space import Combine, FisherAverage, GreedySoup, Interpolate, WithHead
 from shiftline.errors import DeclarationError, PlanError
@@ -125,7 +125,8 @@ def check_study(study: Study, *, splits: Mapping[Split, SplitRecord], leaves: Re
             )
         _check_disjoint(name, distribution, study.reference.train, splits)
     for name, distribution in (("reference", study.reference.test), *study.shifts):
-        _check_disjoint(name, distribution, study.reference.val, splits)
+        if study.reference.val is not None:
+            _check_disjoint(name, distribution, study.reference.val, splits)
     _check_support(study, splits, leaves)
     for model in expressions(study):
         _check_data(model, study, splits, leaves)
@@ -177,8 +178,8 @@ def _check_distribution(name: str, distribution: Distribution, splits: Mapping[S
 
 def _check_support(study: Study, splits: Mapping[Split, SplitRecord], leaves: Records) -> None:
     """Check what parts of a shift's support are told by."""
-    for name, where in (("reference", study.reference.test), ("reference val", study.reference.val)):
-        if where.support is not None:
+    for name, where in study.evaluated():
+        if where.support is not None and name in ("reference", "reference val"):
             raise DeclarationError(
                 f"{name} is a part of a support: only shifts are split. Put in_support(...) on a shift."
             )
@@ -186,7 +187,7 @@ def _check_support(study: Study, splits: Mapping[Split, SplitRecord], leaves: Re
         if (part := where.support) is None:
             continue
         init = part.split.classifier.init
-        if isinstance(init, Model) and any(isinstance(below, (Best, Replicate)) for below in distinct(init)):
+        if isinstance(init, Model) and any(isinstance(below, (Best, Unresolved)) for below in distinct(init)):
             raise DeclarationError(
                 f"{name}: the classifier of the support starts from a selection ({describe(init)}): name one model, so that every "
                 "fold is known before anything is selected."
@@ -415,6 +416,13 @@ def _check_model(
                 'glyph_clip(), or start a FineTune from it with head="random".'
             )
         _check_has_weights(model, model.model, leaves)
+    if isinstance(model, Published):
+        _check_has_weights(model, model.model, leaves)
+        if (found := leaves[model.model].num_classes) not in (None, classes):
+            raise DeclarationError(
+                f"{describe(model)} has a head of {found} classes, the reference has {classes}: only a classifier of its own "
+                "classes is evaluated as it is. Fine-tune it under a new head, or name other weights."
+            )
     names = splits[study.reference.train.source].classes
     if isinstance(model, Interpolate):
         check_members([model.start, model.end], leaves, names if model.part != "encoder" else None)
@@ -440,7 +448,7 @@ def _check_grouped(name: str, distribution: Distribution, splits: Mapping[Split,
         )
 
 
-def _within(distribution: Distribution, reference: Distribution) -> bool:
+def _within(distribution: Distribution, reference: Distribution | None) -> bool:
     """The distribution is a reference split, or a subset of it with the same pixels."""
     step = distribution
     while step != reference:

@@ -13,7 +13,7 @@ from shiftline.declare.output_space import Ensemble
 from shiftline.declare.recipes import Stored, ZeroShot, cached_features
 from shiftline.declare.study import Study
 from shiftline.declare.support import SupportModel
-from shiftline.declare.sweeps import Best, HeldOut, Replicate
+from shiftline.declare.sweeps import Best, HeldOut, Replicate, Unresolved
 from shiftline.declare.training import Checkpoint, FromScratch
 from shiftline.declare.weight_space import FisherAverage, GreedySoup
 from shiftline.errors import PlanError
@@ -119,13 +119,13 @@ class _Builder:
         """Put the winner in the place of every selection that has been made."""
         if model not in self._resolved:
             below = map_children(model, self.resolve)
-            self._resolved[model] = self._winner(below) if isinstance(below, (Best, Replicate)) else below
+            self._resolved[model] = self._winner(below) if isinstance(below, (Best, Unresolved)) else below
         return self._resolved[model]
 
-    def _winner(self, model: Best | Replicate) -> Model:
-        if isinstance(model, Replicate):
+    def _winner(self, model: Best | Unresolved) -> Model:
+        if isinstance(model, Unresolved):
             # The selection below has been replaced by its winner where that is known.
-            return model if self.deferred(model.of) else model.of.seeded(model.seed)
+            return model if self.deferred(model.of) else model.resolved(model.of)
         if any(self.deferred(below) for below in children(model)):
             return model
         position = self.winner_of(self.select(model))
@@ -178,7 +178,7 @@ class _Builder:
         return key
 
     def _classes(self, model: Model, data: Mapping[str, Distribution]) -> dict[str, Any]:
-        if model.makes not in ("zero-shot", "train", "probe", "dfr", "own"):
+        if model.makes not in ("zero-shot", "published", "train", "probe", "dfr", "own"):
             return {}
         where = next(iter(data.values()), self.study.reference.train)
         names = self.splits[where.source].classes
@@ -192,7 +192,7 @@ class _Builder:
         if (features := cached_features(model, reference)) is not None:
             return {"features": [self.artifact(features)]}
         if isinstance(model, GreedySoup):
-            where = model.on or reference.val
+            where = model.on or reference.selection
             return {"scores": [self.score(self.predict(member, where)) for member in model.members]}
         if isinstance(model, FisherAverage):
             return {"fishers": [self.artifact(fisher) for fisher in model.fishers(reference)]}
@@ -258,7 +258,7 @@ class _Builder:
         )  # fmt: skip
 
     def select(self, model: Best) -> str:
-        where = model.on or (HeldOut(self.study.reference.val),)
+        where = model.on or (HeldOut(self.study.reference.selection),)
         scores = [
             [self.score(self.predict(held.variant(candidate), held.distribution), model.metric) for held in where]
             for candidate in model.candidates
@@ -317,22 +317,21 @@ class _Builder:
             return [model.key]
         if isinstance(model, Best):
             return [self.select(model)]
-        if isinstance(model, Replicate):
-            return [self._replicate(model)]
+        if isinstance(model, Unresolved):
+            return [self._placeholder(model)]
         if model.makes is not None:
             return [self.artifact(model)]
         return [key for child in children(model) for key in self._parents(child)]
 
-    def _replicate(self, model: Replicate) -> str:
-        """Return the key of what stands for the trainings of a replicate, which are those of a winner that is not known yet."""
+    def _placeholder(self, model: Unresolved) -> str:
+        """Return the key of what stands for trainings of a winner that is not known yet."""
         parents = [key for child in children(model) for key in self._parents(child)]
-        return self.add(
-            "replicate", {"seed": model.seed}, parents, describe(model), model=model, deferred=True
-        )  # fmt: skip
+        fields = {"seed": model.seed} if isinstance(model, Replicate) else {"recipe": describe(model)}
+        return self.add("replicate", fields, parents, describe(model), model=model, deferred=True)
 
     def deferred(self, model: Model) -> bool:
         """Some selection in the expression has not been made."""
         if model not in self._deferred:
-            selection = isinstance(model, (Best, Replicate))
+            selection = isinstance(model, (Best, Unresolved))
             self._deferred[model] = selection or any(self.deferred(child) for child in children(model))
         return self._deferred[model]

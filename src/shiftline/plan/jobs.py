@@ -13,7 +13,7 @@ from shiftline.errors import PlanError
 from shiftline.plan.spaces import Projection
 
 REVISIONS = {
-    "train": 1, "zero-shot": 1, "probe": 1, "dfr": 1, "features": 2, "keep": 1, "greedy-soup": 2, "fisher": 2,
+    "train": 1, "zero-shot": 1, "published": 1, "probe": 1, "dfr": 1, "features": 2, "keep": 1, "greedy-soup": 2, "fisher": 2,
     "fisher-average": 1, "batch-norm": 1, "own": 1, "domain-features": 1, "domain-tuning": 1, "domain-fold": 1,
     "support": 1, "support-part": 1, "predict": 2, "ensemble": 1, "score": 3, "select": 2, "replicate": 1,
 }  # fmt: skip

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from shiftline.declare.architectures import Leaf
 from shiftline.declare.expressions import Model, children, describe, leaves_of
-from shiftline.declare.recipes import LinearProbe, Stored, ZeroShot
-from shiftline.declare.sweeps import Best, Replicate
+from shiftline.declare.recipes import LinearProbe, Published, Stored, ZeroShot
+from shiftline.declare.sweeps import Best, Unresolved
 from shiftline.declare.training import FineTune, FromScratch
 from shiftline.declare.weight_space import WithHead
 from shiftline.errors import DeclarationError
@@ -45,7 +45,7 @@ def _variants(model: Model) -> list[Model]:
     """Return what an expression may turn out to be: for a selection, every candidate."""
     if isinstance(model, Best):
         return [variant for candidate in model.candidates for variant in _variants(candidate)]
-    return _variants(model.of) if isinstance(model, Replicate) else [model]
+    return _variants(model.of) if isinstance(model, Unresolved) else [model]
 
 
 def record_of(model: Model, leaves: Records) -> LeafRecord:
@@ -68,7 +68,7 @@ def features_of(model: Model | Leaf, leaves: Records) -> str:
         return "embedding" if leaves[model].text else "plain"
     if isinstance(model, Stored):
         return str(leaves[model].features)
-    if isinstance(model, FromScratch):
+    if isinstance(model, (FromScratch, Published)):
         return "plain"
     if isinstance(model, ZeroShot):
         return "embedding"
@@ -92,12 +92,14 @@ def head_of(model: Model, leaves: Records, reference_classes: tuple[str, ...]) -
     if isinstance(model, ZeroShot):
         names = reference_classes if model.classes is None else model.classes
         return Head(len(names), tuple((n,) if isinstance(n, str) else tuple(n) for n in names), model.templates)
+    if isinstance(model, Published) and (classes := leaves[model.model].num_classes) is not None:
+        return Head(classes)
     if isinstance(model, Stored):
         record = leaves[model]
         assert record.num_classes is not None
         return Head(record.num_classes, record.classes, record.templates)
     new_head = isinstance(model, FineTune) and (model.head == "random" or isinstance(model.init, Leaf))
-    if new_head or isinstance(model, (FromScratch, LinearProbe)):
+    if new_head or isinstance(model, (FromScratch, LinearProbe, Published)):
         return Head(len(reference_classes))
     if isinstance(model, WithHead):
         return head_of(model.head, leaves, reference_classes)
