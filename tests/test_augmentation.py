@@ -124,6 +124,7 @@ def test_cutmix_pastes_a_box_whose_area_is_the_share():
     assert inside.float().mean() > 0.2
 
 
+@pytest.mark.slow
 def test_everybody_has_a_partner_in_the_batch_and_is_one(digits_data):
     for batch in loader(digits_data, mixed=True, batch_size=50).epoch(0):
         assert sorted(batch.partners.ids.tolist()) == sorted(batch.ids.tolist())

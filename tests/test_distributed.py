@@ -158,6 +158,7 @@ def test_batch_norm_over_processes_is_refused_on_the_cpu(study_file, tmp_path, d
     assert "the network has batch norm, which several processes can share on GPUs only" in done.stderr
 
 
+@pytest.mark.slow
 def test_more_devices_than_there_are_is_refused(study_file, tmp_path, capsys):
     wanted = (os.cpu_count() or 1) + 1
     with pytest.raises(DeviceError, match=f"{wanted} devices were asked for, this machine has .* ask for .* or fewer"):

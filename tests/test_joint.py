@@ -294,6 +294,7 @@ def test_mcnemar_is_that_of_statsmodels(only_a, only_b):
     assert mcnemar(only_a, only_b) == pytest.approx(min(theirs, 1.0))
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(arrays.arrays(float, st.integers(1, 4), elements=st.floats(0, 1, width=16)))
 def test_holm_is_that_of_statsmodels(values):

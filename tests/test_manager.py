@@ -182,6 +182,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path, data_root, sent, tiny
         assert {n: f["sha256"] for n, f in files[0].items()} == {n: f["sha256"] for n, f in files[1].items()}
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_stops_the_run_and_loses_nothing(tmp_path, data_root):
     small = tmp_path / "small"
     small.mkdir()

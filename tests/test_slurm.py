@@ -71,6 +71,7 @@ def test_a_wave_that_is_larger_than_slurm_allows_goes_out_in_chunks_after_the_wa
     assert f"{tasks[0][0]}_0 pending" in ok("logs", key, "--store", store)
 
 
+@pytest.mark.slow
 def test_the_launch_script_passes_parameters_and_options_on(fake, tmp_path, data_root):
     body = PLAIN.replace(
         "    threads = 1\n",

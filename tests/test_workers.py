@@ -262,6 +262,7 @@ def test_fail_fast_starts_nothing_more(tmp_path, data_root):
     assert "predict" not in kinds
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_begin_are_no_finished_run(tmp_path, data_root):
     path, store = small(tmp_path, data_root, PLAIN)
     done = subprocess.run(

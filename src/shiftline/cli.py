@@ -13,7 +13,9 @@ from rich.table import Table
 from shiftline.cli_data import DEFAULT_STORE, StoreFolder, data
 from shiftline.cli_images import SplitName  # noqa: F401 - the commands of the module are added to `data`.
 from shiftline.cli_models import export_model, import_model
+from shiftline.cli_patch import patch
 from shiftline.cli_robustness import compare, fit, robustness, support
+from shiftline.cli_rows import scatter_plot, wise_ft_table
 from shiftline.cli_run import run, work
 from shiftline.cli_slurm import Parameters, StudyName, freeze, logs, submit, work_line
 from shiftline.cli_tables import (
@@ -24,6 +26,7 @@ from shiftline.cli_tables import (
     console,
     print_frame,
 )
+from shiftline.cli_wise_ft import ManyAlphas, fine_tune, fisher, wise_ft, zero_shot
 from shiftline.errors import AnalysisError, ShiftlineError
 from shiftline.loading import make_study
 
@@ -45,6 +48,13 @@ app.command("freeze")(freeze)
 app.command("submit")(submit)
 app.command("work-line", hidden=True)(work_line)
 app.command("logs")(logs)
+app.command("wise-ft", cls=ManyAlphas)(wise_ft)
+app.command("zero-shot")(zero_shot)
+app.command("fine-tune")(fine_tune)
+app.command("fisher")(fisher)
+app.command("patch", cls=ManyAlphas)(patch)
+app.command("scatter-plot")(scatter_plot)
+app.command("wise-ft-table")(wise_ft_table)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,7 +70,12 @@ def data_list(store: StoreFolder = DEFAULT_STORE, root: Root = None) -> None:
     for name in sorted({split.dataset for split in BUILT_IN}):
         names = ", ".join(sorted(split.split for split in BUILT_IN if split.dataset == name))
         table.add_row(
-            name, names, "10", "font" if name == "typed-digits" else "", "built in", ", ".join(written.pop(name, []))
+            name,
+            names,
+            "38" if name == "typed-letters" else "10",
+            "" if name == "digits" else "font",
+            "built in",
+            ", ".join(written.pop(name, [])),
         )
     for name, splits in sorted(written.items()):
         table.add_row(name, ", ".join(splits), "", "", "your own", ", ".join(splits))
@@ -149,6 +155,39 @@ def data_write(
         print(f"{len(skipped)} images could not be read and were left out:", *skipped, sep="\n  ", file=sys.stderr)
 
 
+def write_missing(store: Path, splits: Iterable[Split], root: Path | None, *, quiet: bool) -> None:
+    """Write what is not in the store yet, from the folder of the data sets; everything is found before anything is written.
+
+    Raises
+    ------
+    DataError
+        Data sets are not there: one message for all of them.
+    """
+    from shiftline.data.families.catalogue import family_named, folder_of
+    from shiftline.data.prepare import BUILT_IN, write_listing
+    from shiftline.data.sidecar import DataFolder
+
+    folder = DataFolder(store / "data")
+    missing = [split for split in splits if split not in BUILT_IN and not folder.has(split)]
+    found, problems = {}, []
+    for split in missing:
+        family = family_named(split.dataset)
+        try:
+            found[split] = family.listing(folder_of(family, [split.split], root), split.split)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(dict.fromkeys(problems)))
+    for split, listing in found.items():
+        with progress_bars(quiet=quiet) as bars:
+            task = bars.add_task(str(split), total=len(listing.examples))
+            write_listing(
+                folder, split, listing, encoding=family_named(split.dataset).encoding(split.split),
+                advance=lambda: bars.advance(task),  # noqa: B023 - called while these bars are shown.
+            )  # fmt: skip
+        _say_written(folder, split, quiet=quiet)
+
+
 def _say_written(folder: DataFolder, split: Split, *, quiet: bool) -> None:
     record = folder.open(split).record
     if not quiet:
@@ -207,6 +246,24 @@ def _own_images(
     if absent := [one for one in split or () if one not in found]:
         raise DataError(f"{domains} has no domain {absent[0]!r}: it has {', '.join(found)}.")
     return {one: listing for one, listing in found.items() if not split or one in split}
+
+
+@data.command("make-miniature")
+def data_make_miniature(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="imagenet (with its shifts), mnist or cifar10.")],
+    root: Annotated[Path, typer.Option("--root", help="Folder to write the data set's folders to.")],
+    per_class: Annotated[int, typer.Option("--per-class", min=1, help="Test images of each class.")] = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Generate a small tree in the layout of a large data set, to try commands on: stripes and colours, no data."""
+    from shiftline.data.miniature import MINIATURES, check_miniature, make_miniature
+
+    check_miniature(name, root)
+    with progress_bars(quiet=quiet) as bars:
+        task = bars.add_task(f"miniature {name}", total=MINIATURES[name][1])
+        folders = make_miniature(name, root, per_class=per_class, advance=lambda: bars.advance(task))
+    for folder in folders:
+        print(folder)
 
 
 @data.command("join")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shiftline.cli_data import DEFAULT_STORE, Quiet, StoreFolder
-from shiftline.cli_slurm import Devices, Parameters, StudyName
-from shiftline.errors import DeviceError
+from shiftline.cli_slurm import Devices, Groups, Kinds, Parameters, StudyName
+from shiftline.errors import DeclarationError, DeviceError
 from shiftline.loading import make_study
 from shiftline.manager import ExperimentManager, started_with_others
 
@@ -29,6 +29,8 @@ def run(
         typer.Option("--workers", help="Processes that each take a job at a time: one per GPU, or several on the CPU."),
     ] = 1,
     devices: Devices = None,
+    group: Groups = None,
+    kind: Kinds = None,
     fail_fast: Annotated[
         bool,
         typer.Option("--fail-fast/--keep-going", help="Stop at the first failure, or leave out what depends on it."),
@@ -56,6 +58,10 @@ def run(
     manager = make_study(study, parameters, store, quiet=quiet)
     # Only a process of its own can die, or be killed, without the run.
     if workers != 1 or job_timeout is not None or retries is not None:
+        if group or kind:
+            raise DeclarationError(
+                "--group and --kind choose jobs for one process or for SLURM: leave them out with --workers."
+            )
         options = _worker_options(store, compiled=compiled, tensorboard=tensorboard, reader=reader, fail_fast=fail_fast)
         words = [study, *(parameters or []), *options]
         status = _run_in_workers(
@@ -68,8 +74,8 @@ def run(
         raise typer.Exit(_run_in_processes(processes, sys.argv[1:], threads=manager.threads))
     manager.reader = reader or manager.reader
     manager.compiled, manager.tensorboard = manager.compiled or compiled, manager.tensorboard or tensorboard
-    outcome = manager.run(fail_fast=fail_fast)
-    _report(outcome, manager.name, study, quiet=quiet)
+    outcome = manager.run(groups=group or (), kinds=kind or (), fail_fast=fail_fast)
+    report(outcome, manager.name, study, quiet=quiet)
     raise typer.Exit(outcome.exit_status)
 
 
@@ -150,7 +156,7 @@ def _run_in_workers(
     outcome.interrupted = status == 130
     if not outcome.interrupted:
         outcome.blocked = [job for key, job in plan.jobs.items() if key not in complete and key not in outcome.failed]
-    _report(outcome, manager.name, study, quiet=quiet)
+    report(outcome, manager.name, study, quiet=quiet)
     return outcome.exit_status
 
 
@@ -177,7 +183,7 @@ def _run_in_processes(devices: int, arguments: list[str], *, threads: int) -> in
                 continue  # The processes were asked to stop too: they save, and end.
 
 
-def _report(outcome: Outcome, name: str, study: str, *, quiet: bool) -> None:
+def report(outcome: Outcome, name: str, study: str, *, quiet: bool) -> None:
     if outcome.followed:
         return
     total = len(outcome.plan.jobs)

@@ -23,7 +23,14 @@ Parameters = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Parameters of the study's constructor.")
 ]
 Groups = Annotated[
-    list[str] | None, typer.Option("--group", help="Only what the models of this group need; may be repeated.")
+    list[str] | None,
+    typer.Option("--group", help="Only what the models of this group need (* stands for any text); may be repeated."),
+]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind", help="Only jobs of this kind, with what they need: as `shiftline plan` names them; may be repeated."
+    ),
 ]
 Devices = Annotated[
     int | None,
@@ -46,12 +53,18 @@ def freeze(
     parameters: Parameters = None,
     store: StoreFolder = DEFAULT_STORE,
     group: Groups = None,
+    kind: Kinds = None,
     devices: Devices = None,
 ) -> None:
     """Write the pending jobs of a study to a folder, one execution group a line, by wave."""
     manager = make_study(study, parameters, store)
     frozen = manager.freeze(
-        out, study=_named_everywhere(study), parameters=parameters or (), groups=group or (), devices=devices
+        out,
+        study=_named_everywhere(study),
+        parameters=parameters or (),
+        groups=group or (),
+        kinds=kind or (),
+        devices=devices,
     )
     for wave in frozen.waves:
         print(f"wave {wave.number}: {wave.count} execution groups, lines {wave.first} to {wave.first + wave.count - 1}")
@@ -66,6 +79,7 @@ def submit(
     ] = None,
     store: StoreFolder = DEFAULT_STORE,
     group: Groups = None,
+    kind: Kinds = None,
     devices: Devices = None,
     script: Annotated[Path, typer.Option("--script", help="The batch script.")] = DEFAULT_SCRIPT,
 ) -> None:
@@ -84,7 +98,12 @@ def submit(
     moment = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     folder = slurm.submissions_folder(manager.store) / f"{manager.name}-{moment}"
     frozen = manager.freeze(
-        folder, study=_named_everywhere(study), parameters=parameters, groups=group or (), devices=devices
+        folder,
+        study=_named_everywhere(study),
+        parameters=parameters,
+        groups=group or (),
+        kinds=kind or (),
+        devices=devices,
     )
     if not frozen.count:
         print(f"{manager.name}: nothing to submit, every job is complete or in the queue.")

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from shiftline.declare.distributions import Distribution, Reference
-from shiftline.declare.expressions import Model
+from shiftline.declare.expressions import Model, describe
 from shiftline.declare.metrics import PROPORTIONS
 from shiftline.declare.study import Study, declare_study
 from shiftline.declare.training import devices_asked, run_of, without_seeds
-from shiftline.errors import AnalysisError, DeclarationError
+from shiftline.errors import AnalysisError, DeclarationError, PlanError, TrainingError
 from shiftline.identity import canonical, digest
 from shiftline.launch.planning import data_folder, leaf_records, plan_study
 from shiftline.launch.results import candidates, group_scores, scores
 from shiftline.launch.status import Explanation, JobStatus, explain, status
-from shiftline.plan.checks import expressions, leaves, stored
+from shiftline.plan.checks import expressions, leaves, named_keys
 from shiftline.plan.jobs import Plan
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
@@ -129,11 +129,13 @@ class ExperimentManager:
         """Processes that `shiftline run` starts: the largest number that a recipe asks for."""
         return devices_asked(expressions(self.declaration()))
 
-    def run(self, *, fail_fast: bool = False) -> Outcome:
+    def run(self, *, groups: Sequence[str] = (), kinds: Sequence[str] = (), fail_fast: bool = False) -> Outcome:
         """Run every job that is not complete, in this process.
 
         Parameters
         ----------
+        groups, kinds : sequence of str
+            Only the jobs that the models of these groups need, and those of these kinds with what they need; all where empty.
         fail_fast : bool
             Start nothing more once a job has failed; otherwise only what depends on it is left out.
 
@@ -145,9 +147,20 @@ class ExperimentManager:
         from shiftline.launch.in_process import StopFlag
         from shiftline.launch.progress import RunProgress
 
-        stop = StopFlag()
+        stop, progress = StopFlag(), RunProgress(self.name, quiet=self.quiet or _follows())
         with stop.listening():
-            return self._run(stop, RunProgress(self.name, quiet=self.quiet or _follows()), fail_fast=fail_fast)
+            if not groups and not kinds:
+                return self._run(stop, progress, fail_fast=fail_fast)
+            self.plan().needed_by(groups, kinds)  # A name that does not exist is found before any time is spent.
+
+            def unwanted() -> set[str]:
+                plan = self._plan(write=False)
+                return set(plan.jobs) - plan.needed_by(groups, kinds)
+
+            outcome = self._run(stop, progress, fail_fast=fail_fast, skip=unwanted)
+        outside = unwanted()
+        outcome.blocked = [job for job in outcome.blocked if job.key not in outside]
+        return outcome
 
     def work(self, *, since: float, parent: int, fail_fast: bool = False) -> Outcome:
         """Run jobs as one of several processes that share a store, until nothing is left for this one.
@@ -176,6 +189,7 @@ class ExperimentManager:
         study: str,
         parameters: Sequence[str] = (),
         groups: Sequence[str] = (),
+        kinds: Sequence[str] = (),
         devices: int | None = None,
     ) -> Submission:
         """Write the pending jobs to a folder, one execution group a line, for workers elsewhere.
@@ -186,8 +200,8 @@ class ExperimentManager:
         ----------
         study, parameters : str, sequence of str
             How the command line names this study.
-        groups : sequence of str
-            Only the jobs that the models of these groups need; all where it is empty.
+        groups, kinds : sequence of str
+            Only the jobs that the models of these groups need, and those of these kinds with what they need; all where empty.
         devices : int, optional
             Processes that share each training and prediction; unless given, trainings have what their recipes ask for.
 
@@ -200,11 +214,7 @@ class ExperimentManager:
         from shiftline.launch.status import queued_now
 
         plan = self._recorded_plan()
-        if unknown := [group for group in groups if group not in plan.study.groups]:
-            raise DeclarationError(
-                f"{self.name!r} has no group {unknown[0]!r}: its groups are {', '.join(map(repr, plan.study.groups))}."
-            )
-        wanted = plan.needed_by(groups) if groups else plan.jobs.keys()
+        wanted = plan.needed_by(groups, kinds)
         done, waiting = self.store.complete(), queued_now(plan, self.store)
         return freeze(
             plan, Path(folder).resolve(), study=study, parameters=parameters, store=self.store.root.resolve(),
@@ -235,6 +245,43 @@ class ExperimentManager:
                 stop, RunProgress(self.name, quiet=True),
                 lambda context: run_jobs(jobs, lambda: context(plan), plan, self.store, stop=stop),
             )  # fmt: skip
+
+    def make(self, model: Model) -> str:
+        """Make what one expression of the study stands for, with what it needs and nothing else; return its key.
+
+        Raises
+        ------
+        PlanError
+            The study has no such expression, or it has nothing of its own to make.
+        TrainingError
+            It, or something that it needs, failed.
+        """
+        from shiftline.launch.in_process import StopFlag, run_plan
+        from shiftline.launch.progress import RunProgress
+
+        def wanted() -> tuple[str, set[str]]:
+            plan = self._recorded_plan()
+            if model not in plan.artifacts:
+                raise PlanError(
+                    f"{self.name!r} makes no {describe(model)}: name an expression that the study declares."
+                )
+            key = plan.artifacts[model]
+            return key, plan.ancestors([key])
+
+        stop = StopFlag()
+        with stop.listening():
+            outcome = self._together(
+                stop, RunProgress(self.name, quiet=self.quiet or _follows()),
+                lambda context: run_plan(
+                    self._recorded_plan, context, self.store, stop=stop, fail_fast=True,
+                    skip=lambda: set(self._recorded_plan().jobs) - wanted()[1],
+                ),
+            )  # fmt: skip
+        key, needed = wanted()
+        if not self.store.has(key):
+            errors = [error for failed, error in outcome.failed.items() if failed in needed]
+            raise TrainingError(f"{describe(model)} was not made: {errors[0] if errors else 'the run was stopped.'}")
+        return key
 
     def status(self) -> list[JobStatus]:
         """Return the state of every job: also of those in SLURM's queue. Never writes."""
@@ -626,7 +673,7 @@ class ExperimentManager:
 
 def _needed(plan: Plan) -> list[str]:
     """Return the keys that a plan makes, and those that it names."""
-    return [*plan.jobs, *(model.key for model in stored(plan.study))]
+    return [*plan.jobs, *named_keys(plan.study)]
 
 
 def started_with_others() -> bool:

@@ -130,11 +130,13 @@ def _shrunken(study: ExperimentManager, declared: Study, folder: Path) -> Experi
         size = count(distribution, records)
         return Fraction(distribution, min(1.0, EXAMPLES / max(size, 1)))
 
-    val = None if reference.val is None else smaller(reference.val)
-    small = Reference(smaller(reference.train), val, smaller(reference.test))
-    cuts = {reference.train: small.train, reference.test: small.test}
-    if reference.val is not None and val is not None:
-        cuts[reference.val] = val
+    parts = {part: smaller(part) for part in (reference.train, reference.val) if part is not None}
+    small = Reference(
+        None if reference.train is None else parts[reference.train],
+        None if reference.val is None else parts[reference.val],
+        smaller(reference.test),
+    )
+    cuts = parts | {reference.test: small.test}
 
     def cut(distribution: Distribution) -> Distribution:
         """A part of a reference split becomes the smaller split: what lay within it still does."""

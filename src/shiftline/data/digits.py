@@ -1,4 +1,4 @@
-"""The embedded dataset: scikit-learn's handwritten digits as the reference, typed digits as a shift of it.
+"""The embedded datasets: scikit-learn's handwritten digits as a reference, typed digits as a shift of it, typed letters.
 
 The handwritten digits are 1,797 real images of 8 x 8 pixels (E. Alpaydin, C. Kaynak 1998, UCI "Optical Recognition of
 Handwritten Digits"; shipped with scikit-learn). They are enlarged to 24 x 24 (bilinear), padded to 32 x 32, and given
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shiftline.data.glyphs import DIGITS, HELD_OUT_FONTS, glyph_mask
+from shiftline.data.glyphs import DIGITS, HELD_OUT_FONTS, LETTERS, glyph_mask
 from shiftline.errors import DataError
 
 SPLITS = {"train": 900, "val": 200, "test": 697}
@@ -69,13 +69,31 @@ def _enlarge(image: np.ndarray) -> np.ndarray:
 
 def typed() -> Arrays:
     """Return typed digits in the held-out fonts, white on black: 720 images, placed and sized at random (seed 0)."""
+    return _typed(DIGITS, CLASSES, HELD_OUT_FONTS, TYPED_PER_DIGIT, seed=0)
+
+
+LETTER_CLASSES = tuple(f"capital letter {c.lower()}" if c.isupper() else f"letter {c}" for c in LETTERS)
+"""Names of the typed letters, as the small CLIP's captions have them."""
+LETTER_SPLITS = {"train": (HELD_OUT_FONTS[:4], 30, 1), "val": (HELD_OUT_FONTS[4:], 8, 2)}
+"""Fonts, images of each letter, and seed."""
+
+
+def typed_letters(split: str) -> Arrays:
+    """Return typed letters, white on black: train (1,140 images) and val (304) share no font, and no font with the small CLIP."""
+    if split not in LETTER_SPLITS:
+        raise DataError(f"the typed letters have no split {split!r}: there are {', '.join(LETTER_SPLITS)}.")
+    fonts, each, seed = LETTER_SPLITS[split]
+    return _typed(LETTERS, LETTER_CLASSES, fonts, each, seed=seed)
+
+
+def _typed(characters: str, classes: tuple[str, ...], fonts: tuple[str, ...], each: int, *, seed: int) -> Arrays:
     from PIL import Image
 
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     images, labels, groups = [], [], []
-    for index in range(TYPED_PER_DIGIT * len(DIGITS)):
-        label, font = index % 10, HELD_OUT_FONTS[(index // 10) % len(HELD_OUT_FONTS)]
-        mask = Image.fromarray(glyph_mask(DIGITS[label], font, stroke=int(rng.integers(0, 4))))
+    for index in range(each * len(characters)):
+        label, font = index % len(characters), fonts[(index // len(characters)) % len(fonts)]
+        mask = Image.fromarray(glyph_mask(characters[label], font, stroke=int(rng.integers(0, 4))))
         zoom, angle = rng.uniform(0.85, 1.15), np.radians(rng.uniform(-8, 8))
         cos, sin = np.cos(angle) / zoom, np.sin(angle) / zoom
         shift = 32 + rng.uniform(-4, 4, 2)
@@ -85,4 +103,4 @@ def typed() -> Arrays:
         images.append(np.repeat(small[:, :, None], 3, axis=2))
         labels.append(label)
         groups.append(font)
-    return Arrays(np.stack(images), np.array(labels, dtype=np.int64), CLASSES, tuple(groups))
+    return Arrays(np.stack(images), np.array(labels, dtype=np.int64), classes, tuple(groups))

@@ -20,6 +20,7 @@ from shiftline.plan.records import SplitRecord
 
 BUILT_IN = {
     Split("digits", "train"), Split("digits", "val"), Split("digits", "test"), Split("typed-digits", "test"),
+    Split("typed-letters", "train"), Split("typed-letters", "val"),
 }  # fmt: skip
 
 
@@ -53,9 +54,12 @@ def split_records(folder: DataFolder, splits: Iterable[Split]) -> dict[Split, Sp
 
 
 def _write_built_in(folder: DataFolder, split: Split) -> None:
-    from shiftline.data.digits import handwritten, typed
+    from shiftline.data.digits import handwritten, typed, typed_letters
 
-    arrays = handwritten(split.split) if split.dataset == "digits" else typed()
+    if split.dataset == "typed-digits":
+        arrays = typed()
+    else:
+        arrays = (handwritten if split.dataset == "digits" else typed_letters)(split.split)
     examples = [
         Example(image, int(label), group=group)
         for image, label, group in zip(arrays.images, arrays.labels, arrays.groups, strict=True)

@@ -48,8 +48,8 @@ class Distribution(Declaration):
         """Resize the shorter side to `size` pixels and cut the centre: the canonical pixels that later shifts see."""
         return Cropped(self, size)
 
-    def in_label_space(self, space: LabelSpace) -> Distribution:
-        """Score in these classes, on both axes; the last method of a chain."""
+    def in_label_space(self, space: LabelSpace | Split) -> Distribution:
+        """Score in these classes, or in those of another data set's split, on both axes; the last method of a chain."""
         return InLabelSpace(self, space)
 
     def in_support(self, split: SupportSplit, *, threshold: float = 0.2) -> Distribution:
@@ -102,6 +102,11 @@ class Distribution(Declaration):
     @property
     def label_space(self) -> LabelSpace | None:
         """The classes that it is scored in, where they were said."""
+        return None
+
+    @property
+    def classes_of(self) -> Split | None:
+        """The split whose classes it is scored in, where that was said."""
         return None
 
     @property
@@ -310,18 +315,23 @@ class InLabelSpace(_Derived):
     """The same examples, scored in given classes. Predictions are the same with and without."""
 
     tag = "in-label-space"
-    space: LabelSpace
+    space: LabelSpace | Split
 
     def validate(self) -> None:
         super().validate()
-        if not isinstance(self.space, LabelSpace):
+        if not isinstance(self.space, (LabelSpace, Split)):
             raise DeclarationError(
-                f"in_label_space({self.space!r}): expected a shiftline.LabelSpace, got {type(self.space).__name__}."
+                f"in_label_space({self.space!r}): expected a shiftline.LabelSpace, or a Split whose classes are meant, got "
+                f"{type(self.space).__name__}."
             )
 
     @property
     def label_space(self) -> LabelSpace | None:
-        return self.space
+        return self.space if isinstance(self.space, LabelSpace) else None
+
+    @property
+    def classes_of(self) -> Split | None:
+        return self.space if isinstance(self.space, Split) else None
 
     @property
     def predicted(self) -> Distribution:
@@ -332,7 +342,9 @@ class InLabelSpace(_Derived):
         return self.of.support
 
     def __str__(self) -> str:
-        return f"{self.of} in {self.space.name}"
+        return (
+            f"{self.of} in {self.space.name if isinstance(self.space, LabelSpace) else f'the classes of {self.space}'}"
+        )
 
 
 class Shifted(_Derived):
@@ -368,17 +380,18 @@ class Shifted(_Derived):
 class Reference(Declaration):
     """The reference distribution: where models are trained (train), selected (val) and reported (test, the x-axis).
 
-    Without a val split (None) nothing is selected unless ``best(..., on=...)`` names the data.
+    Without a val split (None) nothing is selected unless ``best(..., on=...)`` names the data; without a train split nothing is
+    trained on the reference, and models are evaluated only.
     """
 
     tag = "reference"
-    train: Distribution
+    train: Distribution | None
     val: Distribution | None
     test: Distribution
 
     def validate(self) -> None:
         for name in ("train", "val", "test"):
-            if name == "val" and self.val is None:
+            if name != "test" and getattr(self, name) is None:
                 continue
             if not isinstance(getattr(self, name), Distribution):
                 raise DeclarationError(
@@ -403,8 +416,29 @@ class Reference(Declaration):
 
     def shifted(self, *transforms: Transform) -> Reference:
         """Apply transforms to all splits."""
-        val = None if self.val is None else self.val.shifted(*transforms)
-        return Reference(self.train.shifted(*transforms), val, self.test.shifted(*transforms))
+        train, val = (None if split is None else split.shifted(*transforms) for split in (self.train, self.val))
+        return Reference(train, val, self.test.shifted(*transforms))
+
+    @property
+    def labelled(self) -> Split:
+        """The split whose classes, in their order, are those of the study."""
+        return (self.test if self.train is None else self.train).source
+
+    @property
+    def training(self) -> Distribution:
+        """The train split.
+
+        Raises
+        ------
+        DeclarationError
+            There is none.
+        """
+        if self.train is None:
+            raise DeclarationError(
+                "something is trained on the reference's train split, and this reference has none (train=None): it is for "
+                "evaluating models that are there."
+            )
+        return self.train
 
     @property
     def selection(self) -> Distribution:

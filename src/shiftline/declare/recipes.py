@@ -140,7 +140,7 @@ class LinearProbe(Model):
             yield f"features={self.features}"
 
     def data(self, reference: Reference) -> Mapping[str, Distribution]:
-        return {"train_on": self.train_on or reference.train}
+        return {"train_on": self.train_on or reference.training}
 
     def seeded(self, seed: int) -> Model:
         return self
@@ -218,7 +218,7 @@ class Recipe(Model):
 
     def data(self, reference: Reference) -> Mapping[str, Distribution]:
         names = {field.name for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return {"train_on": getattr(self, "train_on", None) or reference.train} if "train_on" in names else {}
+        return {"train_on": getattr(self, "train_on", None) or reference.training} if "train_on" in names else {}
 
 
 class Features(Model):
@@ -250,7 +250,7 @@ def cached_features(recipe: Model, reference: Reference) -> Features | None:
     if not (frozen or isinstance(recipe, LinearProbe)):
         return None
     assert isinstance(recipe, (FineTune, LinearProbe))
-    train_on = recipe.train_on or reference.train
+    train_on = recipe.train_on or reference.training
     if train_on.is_fresh:
         return None
     assert recipe.features is not None

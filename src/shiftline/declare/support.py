@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from shiftline.declare.architectures import Leaf
-from shiftline.declare.distributions import Distribution, Reference, _Derived
+from shiftline.declare.distributions import Distribution, Reference, Split, _Derived
 from shiftline.declare.expressions import Model, describe, require
 from shiftline.declare.label_spaces import LabelSpace
 from shiftline.declare.origins import require_choice, require_origin, set_features
@@ -230,6 +230,10 @@ class PartOfSupport(_Derived):
     @property
     def label_space(self) -> LabelSpace | None:
         return self.of.label_space
+
+    @property
+    def classes_of(self) -> Split | None:
+        return self.of.classes_of
 
     @property
     def support(self) -> SupportPart:

@@ -135,7 +135,7 @@ class Trained(Model):
         return [Checkpoint(run, number) for number in wanted]  # type: ignore[arg-type]
 
     def data(self, reference: Reference) -> Mapping[str, Distribution]:
-        return {"train_on": self.train_on or reference.train}
+        return {"train_on": self.train_on or reference.training}
 
     def seeded(self, seed: int) -> Model:
         return self.replace(seed=seed)  # type: ignore[no-any-return]

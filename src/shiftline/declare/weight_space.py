@@ -124,9 +124,14 @@ class FisherAverage(Model):
     floor: float = 1e-6
     train_on: Distribution | None = None
     other_data: bool = False
+    estimates: tuple[str, ...] = ()
 
     def validate(self) -> None:
         _require_members("fisher_average", self.members)
+        require(
+            not self.estimates or len(self.estimates) == len(self.members),
+            f"fisher_average has {len(self.members)} members and {len(self.estimates)} estimates: give one per member, or none.",
+        )
         require(
             len(self.members) == len(self.weights),
             f"fisher_average has {len(self.members)} members and {len(self.weights)} weights: give one per member.",
@@ -145,11 +150,13 @@ class FisherAverage(Model):
         require(self.floor > 0, f"fisher_average(floor={self.floor}): expected a positive number.")
 
     def data(self, reference: Reference) -> Mapping[str, Distribution]:
-        return {"train_on": self.train_on or reference.train}
+        return {} if self.estimates else {"train_on": self.train_on or reference.training}
 
     def fishers(self, reference: Reference) -> list[Fisher]:
         """Return what has to be estimated first, member by member."""
-        where = self.train_on or reference.train
+        if self.estimates:
+            return []
+        where = self.train_on or reference.training
         return [Fisher(member, where, self.examples, self.target) for member in self.members]
 
     def describe(self) -> str:
@@ -189,7 +196,7 @@ class ReestimateBatchNorm(Model):
         require(self.batch_size >= 2, f"reestimate_batch_norm(batch_size={self.batch_size}): expected 2 or more.")
 
     def data(self, reference: Reference) -> Mapping[str, Distribution]:
-        return {"train_on": self.train_on or reference.train}
+        return {"train_on": self.train_on or reference.training}
 
     def attributes(self) -> dict[str, Any]:
         return self.of.attributes()

@@ -51,7 +51,7 @@ class Digits(ExperimentManager):
         "typed": typed_digits(),
     }
     # Half of the images of the first are as in the reference; of the second, some could be.
-    split = SupportSplit(reference.train, EmbeddingClassifier(glyph_clip()))
+    split = SupportSplit(reference.training, EmbeddingClassifier(glyph_clip()))
     half_inverted = reference.test.shifted(Sometimes(Invert(), 0.5))
     less_contrast = reference.test.shifted(Contrast(0.75))
     shifts |= {
@@ -95,7 +95,7 @@ class Digits(ExperimentManager):
         """Train on a share of the images; small shares are seen more often, so that the steps are comparable."""
         return FromScratch(
             glyph_net(net),
-            train_on=self.reference.train.fraction(share),
+            train_on=self.reference.training.fraction(share),
             epochs=round(min(epochs / share, 6 * epochs)),
             batch_size=20,
             optimizer=AdamW(lr=2e-3),

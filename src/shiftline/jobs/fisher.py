@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from shiftline.data.loader import evaluation_chunks
 from shiftline.data.randomness import uniform
@@ -82,7 +83,10 @@ def fisher_diagonal(
         for rows in torch.arange(len(images)).split(at_once):
             pixels = images[rows]
             for classes, weights in _targets(module, pixels, labels[rows], ids[rows], target):
-                for name, gradient in gradients(parameters, pixels, classes).items():
+                # Fused attention has no rule for gradients per example.
+                with sdpa_kernel(SDPBackend.MATH):
+                    found = gradients(parameters, pixels, classes)
+                for name, gradient in found.items():
                     total[name] += torch.einsum("b,b...->...", weights, gradient.square())
         count += len(images)
     return {name: tensor / count for name, tensor in total.items()}

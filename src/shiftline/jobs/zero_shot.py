@@ -37,4 +37,4 @@ def zero_shot(job: Job, draft: Draft, context: Context) -> None:
 
 def _reference_classes(context: Context) -> tuple[str, ...]:
     folder: DataFolder = context.data
-    return folder.open(context.plan.study.reference.train.source).record.classes
+    return folder.open(context.plan.study.reference.labelled).record.classes

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from shiftline.errors import StoreError
+from shiftline.declare.architectures import Leaf
+from shiftline.errors import ModelError, StoreError
 from shiftline.identity import SCHEMA, digest
 from shiftline.store.artifacts import Store
 from shiftline.store.files import disk_errors, temporary_beside
 from shiftline.store.names import WEIGHTS, checkpoint_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from shiftline.models.spec import ModelSpec
 
 
 def export_artifact(store: Store, key: str, path: Path, *, after: int | None = None) -> str:
@@ -82,10 +89,74 @@ def import_file(store: Store, path: Path, *, architecture: str | None = None) ->
         The file is damaged, a pickle of objects, or not of the architecture.
     """
     from shiftline.models.interchange import from_library
+
+    return _publish(store, path, *from_library(path, architecture))
+
+
+def import_classifier(store: Store, path: Path, leaf: Leaf | None = None) -> str:
+    """Publish the classifier of a file that the WiSE-FT paper's program, or `shiftline wise-ft --save`, wrote.
+
+    Parameters
+    ----------
+    leaf : Leaf, optional
+        Which CLIP it is, for a file that does not say; one of OpenAI's by its shapes unless given.
+
+    Raises
+    ------
+    ModelError
+        The file is damaged, of another CLIP, or has no head.
+    """
+    from shiftline.models.interchange import from_library, says_what_it_is
+    from shiftline.models.originals import read_classifier
+
+    if says_what_it_is(path):
+        return _publish(store, path, *from_library(path, None))
+    state, spec, headed = read_classifier(path, leaf)
+    if not headed:
+        raise ModelError(
+            f"{path} has no head: expected a classifier. Encoders alone are patched: shiftline patch --load."
+        )
+    return _publish(store, path, state, spec)
+
+
+def import_encoder(store: Store, path: Path, leaf: Leaf | None = None) -> str:
+    """Publish the image tower of a file, under whatever head it has: what is wanted gets one of its own."""
+    from shiftline.models.interchange import from_library, says_what_it_is
+    from shiftline.models.originals import read_classifier
+
+    state, spec = from_library(path, None) if says_what_it_is(path) else read_classifier(path, leaf)[:2]
+    return _publish(store, path, state, spec)
+
+
+def import_fisher(store: Store, path: Path) -> str:
+    """Publish Fisher information of a file that `shiftline fisher`, or the WiSE-FT paper's program, wrote; return its key.
+
+    Raises
+    ------
+    ModelError
+        The file is damaged, or holds something else.
+    """
+    from safetensors.torch import save_file
+
+    from shiftline.jobs.fisher import FISHER
+    from shiftline.models.leaves import weights_digest
+    from shiftline.models.originals import read_fisher
+
+    information = read_fisher(path)
+    document = {"schema": SCHEMA, "kind": "import", "fisher": weights_digest(information), "parents": []}
+    key = digest(document)
+    if not store.has(key):
+        store.check_writable()
+        with store.publish(key, "import", document) as draft:
+            save_file(information, draft.folder / FISHER)
+            draft.summary.update(file=path.name)
+    return key
+
+
+def _publish(store: Store, path: Path, state: dict[str, Tensor], spec: ModelSpec) -> str:
     from shiftline.models.leaves import weights_digest
     from shiftline.models.spec import save_model
 
-    state, spec = from_library(path, architecture)
     document = {
         "schema": SCHEMA, "kind": "import", "weights": weights_digest(state), "spec": dataclasses.asdict(spec), "parents": [],
     }  # fmt: skip

@@ -19,7 +19,7 @@ from shiftline.declare.training import FromScratch
 from shiftline.errors import DataError, DeclarationError, StoreError
 from shiftline.identity import digest
 from shiftline.launch.extensions import check_extensions
-from shiftline.plan.checks import expressions, leaves, sources, stored
+from shiftline.plan.checks import expressions, leaves, named_keys, sources, stored
 from shiftline.plan.graph import build_plan, final_keys
 from shiftline.plan.jobs import Job, Plan
 from shiftline.plan.records import LeafRecord, SplitRecord
@@ -74,6 +74,9 @@ def study_records(
         raise DataError(f"{error.filename} is missing: write the data anew.") from error
     records: dict[Leaf | Stored, LeafRecord] = dict(leaf_records(study, store, leaves(study), write=write).items())
     records.update({model: stored_record(model, store) for model in stored(study)})
+    for key in named_keys(study):
+        if not store.has(key):
+            raise StoreError(f"the store {store.root} has no artifact {key[:12]}, which {study.name!r} names.")
     return splits, records
 
 

@@ -162,6 +162,11 @@ def _has_projection_parameter(spec: ModelSpec) -> bool:
     return "timm_model_name" not in open_clip.get_model_config(spec.architecture)["vision_cfg"]
 
 
+def says_what_it_is(path: Path) -> bool:
+    """A file holds the metadata that rebuild its model."""
+    return _own_metadata(path) is not None
+
+
 def _own_metadata(path: Path) -> ModelSpec | None:
     if path.suffix != ".safetensors" or not path.is_file():
         return None

@@ -109,6 +109,30 @@ def read_classifier(path: Path, leaf: Leaf | None = None) -> tuple[dict[str, Ten
     return state, leaf_spec(record, num_classes=len(weight), features="embedding"), "weight" in head
 
 
+def read_fisher(path: Path) -> dict[str, Tensor]:
+    """Read Fisher information of a CLIP's image tower and head, named as ours.
+
+    Raises
+    ------
+    ModelError
+        The file is damaged, or holds negative values.
+    """
+    found = {}
+    for name, tensor in read_weights(path).items():
+        tower, head = _TOWER.match(name), _HEAD.match(name)
+        if tower or head:
+            found[f"encoder.{tower['name']}" if tower else f"head.{head['name']}"] = _plain(tensor)  # type: ignore[index]
+    if not found:
+        raise ModelError(
+            f"{path} holds no Fisher information of a CLIP's image tower: expected a tensor per parameter."
+        )
+    if wrong := [name for name, tensor in found.items() if not bool((tensor >= 0).all())]:
+        raise ModelError(
+            f"{path}: {wrong[0]!r} holds negative values or NaN: Fisher information is 0 or more. Are these weights?"
+        )
+    return found
+
+
 def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().float().contiguous() if tensor.is_floating_point() else tensor.detach().contiguous()
 

@@ -37,8 +37,9 @@ from shiftline.plan.spaces import scorings
 def sources(study: Study) -> list[Split]:
     """Return every split that a study reads, each once."""
     found = [distribution.source for _, distribution in study.evaluated()]
+    found += [where.classes_of for _, where in study.evaluated() if where.classes_of is not None]
     found += [where.support.split.reference.source for _, where in study.shifts if where.support is not None]
-    found.append(study.reference.train.source)
+    found.append(study.reference.labelled)
     for model in expressions(study):
         found += [distribution.source for distribution in model.data(study.reference).values()]
     return list(dict.fromkeys(found))
@@ -52,6 +53,12 @@ def leaves(study: Study) -> list[Leaf]:
 def stored(study: Study) -> list[Stored]:
     """Return every model that a study knows by its key alone, each once."""
     return [model for model in expressions(study) if isinstance(model, Stored)]
+
+
+def named_keys(study: Study) -> list[str]:
+    """Return the keys of every artifact that a study names: models, and Fisher information."""
+    estimates = [key for model in expressions(study) if isinstance(model, FisherAverage) for key in model.estimates]
+    return [*(model.key for model in stored(study)), *estimates]
 
 
 def expressions(study: Study) -> Iterator[Model]:
@@ -113,8 +120,8 @@ def check_study(study: Study, *, splits: Mapping[Split, SplitRecord], leaves: Re
     DeclarationError, PlanError
         With one message that says what is wrong and what to do.
     """
-    classes = splits[study.reference.train.source].classes
-    for name, distribution in (("reference train", study.reference.train), *study.evaluated()):
+    classes = splits[study.reference.labelled].classes
+    for name, distribution in (*_trained_on(study), *study.evaluated()):
         _check_distribution(name, distribution, splits)
     scorings(study, splits)
     _check_metrics(study, splits)
@@ -123,7 +130,8 @@ def check_study(study: Study, *, splits: Mapping[Split, SplitRecord], leaves: Re
             raise DeclarationError(
                 f"{name} ({distribution}) is drawn anew in every epoch: only a training can do that. Leave fresh=True out."
             )
-        _check_disjoint(name, distribution, study.reference.train, splits)
+        if study.reference.train is not None:
+            _check_disjoint(name, distribution, study.reference.train, splits)
     for name, distribution in (("reference", study.reference.test), *study.shifts):
         if study.reference.val is not None:
             _check_disjoint(name, distribution, study.reference.val, splits)
@@ -137,6 +145,10 @@ def check_study(study: Study, *, splits: Mapping[Split, SplitRecord], leaves: Re
                 f"the baseline group {study.baseline!r} holds {named.model!r}, which reads other data than the "
                 "reference: the line says what reference accuracy alone predicts. Move it to another group."
             )
+
+
+def _trained_on(study: Study) -> list[tuple[str, Distribution]]:
+    return [] if study.reference.train is None else [("reference train", study.reference.train)]
 
 
 def _check_distribution(name: str, distribution: Distribution, splits: Mapping[Split, SplitRecord]) -> None:
@@ -252,7 +264,7 @@ def _check_label_space(
     if found != classes:
         raise DeclarationError(
             f"{name} ({distribution.source}) has {len(found)} classes ({', '.join(found[:5])}, ...), the reference "
-            f"({study.reference.train.source}) has {len(classes)} ({', '.join(classes[:5])}, ...): a model is trained and selected "
+            f"({study.reference.labelled}) has {len(classes)} ({', '.join(classes[:5])}, ...): a model is trained and selected "
             "on the reference's classes. Write the data with these classes in this order."
         )
 
@@ -300,7 +312,7 @@ def check_predicted(
     """Refuse to predict with a head of another number of classes than the data have."""
     if isinstance(model, Ensemble):
         return  # Its members are looked at.
-    reference = splits[study.reference.train.source].classes
+    reference = splits[study.reference.labelled].classes
     # What is evaluated is scored in a label space made of the reference's classes.
     evaluated = any(where.predicted == distribution for _, where in study.evaluated())
     there = len(reference if evaluated else splits[distribution.source].classes)
@@ -317,8 +329,8 @@ def _check_data(model: Model, study: Study, splits: Mapping[Split, SplitRecord],
     """Check the data that a model is trained or selected on."""
     if isinstance(model, SupportModel):
         return  # It tells distributions apart, and reads the shift for that: see `_check_support`.
-    reference_classes = splits[study.reference.train.source].classes
-    reference_ids = splits[study.reference.train.source].ids
+    reference_classes = splits[study.reference.labelled].classes
+    reference_ids = splits[study.reference.labelled].ids
     if isinstance(model, Stored):
         for distribution in leaves[model].data or ():
             if distribution.source in splits:
@@ -327,7 +339,7 @@ def _check_data(model: Model, study: Study, splits: Mapping[Split, SplitRecord],
                         _check_disjoint(other, evaluated, distribution, splits)
         return
     selects = isinstance(model, (Best, GreedySoup))
-    allowed = study.reference.val if selects else study.reference.train
+    allowed = study.reference.val if selects else study.reference.train  # None where there is none.
     heads = _heads_of_data(model)
     for row, distribution in enumerate(model.data(study.reference).values()):
         if distribution == allowed and heads[row] is None:
@@ -423,7 +435,7 @@ def _check_model(
                 f"{describe(model)} has a head of {found} classes, the reference has {classes}: only a classifier of its own "
                 "classes is evaluated as it is. Fine-tune it under a new head, or name other weights."
             )
-    names = splits[study.reference.train.source].classes
+    names = splits[study.reference.labelled].classes
     if isinstance(model, Interpolate):
         check_members([model.start, model.end], leaves, names if model.part != "encoder" else None)
     if isinstance(model, (Combine, GreedySoup, FisherAverage)):

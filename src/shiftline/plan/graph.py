@@ -180,8 +180,8 @@ class _Builder:
     def _classes(self, model: Model, data: Mapping[str, Distribution]) -> dict[str, Any]:
         if model.makes not in ("zero-shot", "published", "train", "probe", "dfr", "own"):
             return {}
-        where = next(iter(data.values()), self.study.reference.train)
-        names = self.splits[where.source].classes
+        where = next((distribution.source for distribution in data.values()), self.study.reference.labelled)
+        names = self.splits[where].classes
         if isinstance(model, ZeroShot):
             return {"classes": list(names) if model.classes is None else len(model.classes)}
         return {"classes": len(names)}
@@ -195,7 +195,8 @@ class _Builder:
             where = model.on or reference.selection
             return {"scores": [self.score(self.predict(member, where)) for member in model.members]}
         if isinstance(model, FisherAverage):
-            return {"fishers": [self.artifact(fisher) for fisher in model.fishers(reference)]}
+            made = [self.artifact(fisher) for fisher in model.fishers(reference)]
+            return {"fishers": made or list(model.estimates)}
         return {}
 
     def predict(self, model: Model, distribution: Distribution) -> str:

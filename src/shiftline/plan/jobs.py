@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from shiftline.declare.distributions import Distribution
 from shiftline.declare.expressions import Model
 from shiftline.declare.study import NamedModel, Study
-from shiftline.errors import PlanError
+from shiftline.errors import DeclarationError, PlanError
 from shiftline.plan.spaces import Projection
 
 REVISIONS = {
@@ -149,11 +150,45 @@ class Plan:
             waves[level[job.key]].append(job)
         return waves
 
-    def needed_by(self, groups: Iterable[str]) -> set[str]:
-        """Return the keys of what the models of some groups need: their scores, and all that those are made from."""
-        wanted = set(groups)
-        pending = [score.key for model in self.models if model.named.group in wanted for score in model.scores]
-        found: set[str] = set()
+    def needed_by(self, groups: Iterable[str] = (), kinds: Iterable[str] = ()) -> set[str]:
+        """Return the keys of what the models of some groups need, or of jobs of some kinds, with all that those are made from.
+
+        Parameters
+        ----------
+        groups : iterable of str
+            Names, or patterns such as ``CLIP*``; every group where it is empty.
+        kinds : iterable of str
+            Every kind where it is empty.
+
+        Raises
+        ------
+        DeclarationError
+            No group, or no job that a group needs, is of that name: those that are there are listed.
+        """
+        names: list[str] = []
+        for pattern in groups:
+            found = [group for group in self.study.groups if pattern in (group, "*") or fnmatchcase(group, pattern)]
+            if not found:
+                raise DeclarationError(
+                    f"{self.study.name!r} has no group {pattern!r}: its groups are {', '.join(map(repr, self.study.groups))}."
+                )
+            names += found
+        whole = set(self.jobs) if not names else self.ancestors(
+            score.key for model in self.models if model.named.group in names for score in model.scores
+        )  # fmt: skip
+        if not (wanted := set(kinds)):
+            return whole
+        ends = [key for key in whole if self.jobs[key].kind in wanted]
+        if not ends:
+            there = dict.fromkeys(job.kind for key, job in self.jobs.items() if key in whole)
+            raise DeclarationError(
+                f"{self.study.name!r} has no job of the kind {', '.join(sorted(wanted))}: it has {', '.join(there)}."
+            )
+        return self.ancestors(ends)
+
+    def ancestors(self, keys: Iterable[str]) -> set[str]:
+        """Return some keys, and those of every job that they are made from."""
+        pending, found = list(keys), set[str]()
         while pending:
             key = pending.pop()
             if key in self.jobs and key not in found:

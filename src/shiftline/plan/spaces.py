@@ -66,7 +66,7 @@ def scorings(study: Study, splits: Mapping[Split, SplitRecord]) -> dict[str, Sco
     DeclarationError
         The classes of a shift cannot be related to the reference's.
     """
-    whole = study.reference.train.source.dataset
+    whole = study.reference.labelled.dataset
     found: dict[str, Scoring] = {}
     names: dict[str, LabelSpace] = {}
     for name, distribution in study.evaluated():
@@ -78,7 +78,7 @@ def scorings(study: Study, splits: Mapping[Split, SplitRecord]) -> dict[str, Sco
         choices = (space.name, name, f"{space.name} {digest(canonical(space))[:8]}")
         label = next(word for word in choices if word != whole and names.get(word, space).members == space.members)
         names[label] = space
-        reference = splits[study.reference.train.source].ids
+        reference = splits[study.reference.labelled].ids
         outputs = space.places(reference)
         own = Projection(label, len(space), outputs, space.places(splits[distribution.source].ids))
         found[name] = Scoring(label, own, Projection(label, len(space), outputs, outputs))
@@ -88,14 +88,16 @@ def scorings(study: Study, splits: Mapping[Split, SplitRecord]) -> dict[str, Sco
 def _space_of(
     name: str, distribution: Distribution, study: Study, splits: Mapping[Split, SplitRecord]
 ) -> LabelSpace | None:
-    reference, record = splits[study.reference.train.source], splits[distribution.source]
+    reference, record = splits[study.reference.labelled], splits[distribution.source]
     space = distribution.label_space
+    if (other := distribution.classes_of) is not None:
+        space = splits[other].space or sub_list(other.dataset, splits[other].ids)
     if space is None:
         if record.ids == reference.ids:
             return None
         if name in ("reference", "reference val"):
             raise DeclarationError(
-                f"{name} ({distribution.source}) has {_classes(record)}, {study.reference.train.source} has "
+                f"{name} ({distribution.source}) has {_classes(record)}, {study.reference.labelled} has "
                 f"{_classes(reference)}: all three splits of a reference have the same classes in the same order."
             )
         space = record.space if record.space is not None else sub_list(distribution.source.dataset, record.ids)
@@ -108,7 +110,7 @@ def _space_of(
             else "Take the identifiers from the reference's classes."
         )
         raise DeclarationError(
-            f"{where}, but the reference ({study.reference.train.source}, {_classes(reference)}) lacks {len(absent)} of them: "
+            f"{where}, but the reference ({study.reference.labelled}, {_classes(reference)}) lacks {len(absent)} of them: "
             f"{', '.join(map(repr, absent[:5]))}. Both axes of a panel need one label space. {advice}"
         )
     if gone := _absent(space, record):

@@ -1,0 +1,175 @@
+"""Patching by weight interpolation under frozen zero-shot heads, as the program of the paper does it (Ilharco et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shiftline.declare.architectures import Leaf
+from shiftline.declare.distributions import Distribution, Reference
+from shiftline.declare.expressions import Model, require
+from shiftline.declare.optimisers import AdamW, Cosine
+from shiftline.declare.patching import Task, patch_joint, patch_parallel, patch_sequential
+from shiftline.declare.recipes import Stored, ZeroShot
+from shiftline.declare.sweeps import Best, HeldOut
+from shiftline.declare.training import FineTune
+from shiftline.declare.weight_space import Combine, Interpolate, WithHead
+from shiftline.experiments.originals import NamedData
+from shiftline.experiments.wise_ft import CROP
+from shiftline.manager import ExperimentManager
+
+MODES = {"joint": patch_joint, "sequential": patch_sequential, "parallel": patch_parallel}
+
+
+@dataclass(frozen=True)
+class TextTask:
+    """A data set with the class names that its head is written from."""
+
+    data: NamedData
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Patching:
+    """What is patched, and how.
+
+    Attributes
+    ----------
+    model : Leaf
+        A vision-language model: its text tower writes every head, and its image tower is patched.
+    tasks : tuple of TextTask
+        Patched tasks; one as a rule.
+    supported : tuple of TextTask
+        What the model should keep: alpha is chosen on their held-out data and the patched tasks'.
+    alphas : tuple of float
+    mode : str
+        Of several tasks: "joint", "sequential" or "parallel".
+    training : mapping
+        epochs, lr, wd, ls, warmup_length, batch_size, seed.
+    encoder : str
+        Key of a model in the store whose encoder is patched in the place of the model's own.
+    selection : bool
+        Hold data out, and choose alpha on it.
+    """
+
+    model: Leaf
+    tasks: tuple[TextTask, ...]
+    supported: tuple[TextTask, ...]
+    alphas: tuple[float, ...]
+    training: Mapping[str, Any]
+    mode: str = "joint"
+    encoder: str = ""
+    selection: bool = True
+
+    def head(self, task: TextTask) -> Model:
+        """Return the model before patching, under the head of a task."""
+        written = ZeroShot(self.model, templates=task.data.templates, classes=task.classes)
+        return WithHead(Stored(self.encoder), written) if self.encoder else written
+
+    @property
+    def start(self) -> Model:
+        return self.head(self.tasks[0])
+
+    def under(self, model: Model, task: TextTask) -> Model:
+        """Return a model's encoder under the head of a task."""
+        return WithHead(model, self.head(task))
+
+    def _settings(self) -> dict[str, Any]:
+        t = self.training
+        return {
+            "epochs": t["epochs"], "batch_size": t["batch_size"], "label_smoothing": t["ls"], "clip_norm": 1.0, "seed": t["seed"],
+            "augment": (CROP,), "optimizer": AdamW(lr=t["lr"], weight_decay=t["wd"], decay_all=True),
+            "schedule": Cosine(warmup_steps=t["warmup_length"]), "save": tuple(range(1, t["epochs"] + 1)),
+        }  # fmt: skip
+
+    def _train_on(self, task: TextTask) -> Distribution:
+        return task.data.reference(selection=self.selection).training
+
+    def chosen(self) -> Best | None:
+        """Return the patched model whose alpha is chosen on held-out data; None where nothing is held out."""
+        held_out = [HeldOut(one.data.val, self.head(one)) for one in self.supported if one.data.val is not None]
+        if not self.selection or not held_out or any(task.data.val is None for task in self.tasks):
+            return None
+        return self._patched(held_out)
+
+    def _patched(self, supported: Sequence[HeldOut]) -> Best:
+        """Return the selection among all mixtures; without supported data only its candidates are meant."""
+        tasks = [
+            Task(train_on := self._train_on(task), task.data.val or train_on, self.head(task)) for task in self.tasks
+        ]
+        make = MODES[self.mode] if len(tasks) > 1 else patch_sequential
+        return make(
+            self.start, tasks, supported=supported or [tasks[0].held_out()], alphas=self.alphas, **self._settings()
+        )
+
+    def _candidates(self) -> tuple[Model, ...]:
+        chosen = self.chosen()
+        require(
+            chosen is not None or self.mode != "sequential" or len(self.tasks) == 1,
+            "--mode sequential chooses alpha after each task, on held-out data: leave --reference-val none out, and evaluate a "
+            "task that is kept.",
+        )
+        return (chosen or self._patched(())).candidates
+
+    def mixtures(self) -> dict[float, Model]:
+        """Return the patched model at every alpha; of parallel patches each counts alpha, of a sequence the last."""
+        candidates = self._candidates()
+        if self.mode == "parallel" and len(self.tasks) > 1:
+            # Every combination is there, in the order of a number whose digits are the alphas.
+            step = sum(len(self.alphas) ** place for place in range(len(self.tasks)))
+            candidates = candidates[::step]
+        return dict(zip(self.alphas, candidates, strict=True))
+
+    def runs(self) -> list[FineTune]:
+        """Return the trainings that are mixed: one, or one per task of a parallel patch; of a sequence the last."""
+        last = self._candidates()[-1]
+        if isinstance(last, Interpolate):
+            found = [last.end]
+        else:
+            assert isinstance(last, Combine)
+            found = [member.encoder for member in last.members[1:] if isinstance(member, WithHead)]
+        return [run for run in found if isinstance(run, FineTune)]
+
+    def models(self, task: TextTask, *, epochs: bool) -> dict[str, dict[str, Model]]:
+        """Return every model as it is evaluated on a task."""
+        groups: dict[str, dict[str, Model]] = {}
+        if epochs:
+            saved = {
+                f"{run_name}epoch={e}": m
+                for run_name, run in self._named_runs()
+                for e, m in enumerate(run.checkpoints(run.save), 1)
+            }
+            groups["epoch"] = {name: self.under(model, task) for name, model in saved.items()}
+        groups["alpha"] = {f"alpha={a:g}": self.under(model, task) for a, model in self.mixtures().items()}
+        if (chosen := self.chosen()) is not None:
+            groups["chosen"] = {"chosen": self.under(chosen, task)}
+        return groups
+
+    def _named_runs(self) -> list[tuple[str, FineTune]]:
+        runs = self.runs()
+        return (
+            [("", runs[0])]
+            if len(runs) == 1
+            else [(f"{t.data.name} ", r) for t, r in zip(self.tasks, runs, strict=True)]
+        )
+
+
+class PatchedTask(ExperimentManager):
+    """The models of a patching on one data set, each under the head that the text tower writes for it."""
+
+    def __init__(
+        self, patching: Patching, task: TextTask, *, epochs: bool = False, exp_name: str = "patch", **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self.name = f"{exp_name} on {task.data.name.replace('/', '-')}"  # type: ignore[misc]
+        self.reference = Reference(None, None, task.data.test)
+        self._models = patching.models(task, epochs=epochs)
+
+    def models(self) -> dict[str, dict[str, Model]]:
+        return self._models
+
+
+def tasks_of(named: Sequence[NamedData], classes: Mapping[str, tuple[str, ...]]) -> tuple[TextTask, ...]:
+    """Return data sets with their class names."""
+    return tuple(TextTask(one, classes[one.name]) for one in named)

@@ -1,0 +1,240 @@
+"""Robust fine-tuning by weight interpolation, as the program of the WiSE-FT paper does it (Wortsman et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from shiftline.declare.distributions import Distribution, Reference
+from shiftline.declare.expressions import Model
+from shiftline.declare.optimisers import AdamW, Cosine
+from shiftline.declare.recipes import Stored, ZeroShot
+from shiftline.declare.training import FineTune
+from shiftline.declare.transforms import RandomResizedCrop
+from shiftline.declare.weight_space import FisherAverage, Interpolate, fisher_average
+from shiftline.errors import AnalysisError, DeclarationError
+from shiftline.experiments.originals import NamedData, Scored, clip_named, data_named, templates_named
+from shiftline.manager import ExperimentManager
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CROP = RandomResizedCrop(scale=(0.9, 1.0))
+"""How both programs augment: CLIP's own training transform."""
+
+
+def comma_separated(text: str) -> list[str]:
+    """Return the words of a list as the originals write it."""
+    return [word for word in text.split(",") if word]
+
+
+def fine_tuning(
+    start: Model, *, epochs: int, lr: float, wd: float, ls: float, warmup_length: int, batch_size: int, seed: int, trainable: str,
+    **settings: Any,
+) -> FineTune:  # fmt: skip
+    """Return a fine-tuning with the settings of both original programs: AdamW on every parameter, cosine, clipped gradients."""
+    augment = () if trainable == "head" else (CROP,)
+    return FineTune(
+        start, trainable=trainable, epochs=epochs, batch_size=batch_size, label_smoothing=ls, clip_norm=1.0, seed=seed,
+        augment=augment, optimizer=AdamW(lr=lr, weight_decay=wd, decay_all=True), schedule=Cosine(warmup_steps=warmup_length),
+        save=tuple(range(1, epochs + 1)), **settings,
+    )  # fmt: skip
+
+
+class WiseFT(ExperimentManager):
+    """Fine-tune a zero-shot model, and evaluate every mixture of the two on the reference and its shifts.
+
+    Parameters
+    ----------
+    train : str
+        What is trained on, by the original's name; empty where both models are loaded.
+    evaluate : str
+        What is evaluated, names with commas between them.
+    model, template, classnames : str
+        As on the command line: see `shiftline wise-ft --help`. A file of class names has one line per class, synonyms with commas.
+    alpha : str
+        Mixing coefficients, with spaces between them.
+    load : str
+        Keys of models in the store: "START,END" to interpolate, one to start from.
+    fisher : str
+        Keys of their Fisher information.
+    rows : str
+        Which models are evaluated: "alpha", "epoch" (after each of the fine-tuning), "start", or several; "fisher" declares the
+        Fisher information of the start, on so many `examples`.
+    selection : bool
+        Hold a part of the training data out, and evaluate on it too.
+    """
+
+    name = "wise-ft"
+
+    def __init__(
+        self, *, train: str = "", evaluate: str = "", model: str = "", template: str = "", classnames: str = "openai",
+        alpha: str = "0.5", epochs: int = 10, lr: float = 0.001, wd: float = 0.1, ls: float = 0.0, warmup_length: int = 500,
+        batch_size: int = 128, freeze_encoder: bool = False, load: str = "", fisher: str = "", fisher_floor: float = 1e-8,
+        rows: str = "epoch,alpha", examples: int = 256, selection: bool = True, seed: int = 0, exp_name: str = "", **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(**options)
+        if exp_name:
+            self.name = exp_name  # type: ignore[misc]
+        self.rows = comma_separated(rows)
+        self.evaluated = [data_named(name) for name in comma_separated(evaluate)]
+        self.trained = data_named(train) if train else None
+        self.model, self.template, self.classnames = model, template, classnames
+        self.alphas = [float(word) for word in alpha.split()]
+        self.loaded, self.fishers, self.fisher_floor = comma_separated(load), comma_separated(fisher), fisher_floor
+        self.examples = examples
+        self.selection, self.freeze_encoder = selection, freeze_encoder
+        self.settings = {
+            "epochs": epochs, "lr": lr, "wd": wd, "ls": ls, "warmup_length": warmup_length, "batch_size": batch_size, "seed": seed,
+            "trainable": "head" if freeze_encoder else "all",
+        }  # fmt: skip
+        self.reference = self._reference()
+        self.shifts = {name: where for name, where in self._places.values() if name != "reference"}
+
+    def _reference(self) -> Reference:
+        if self.trained is not None:
+            return self.trained.reference(selection=self.selection)
+        if not self.evaluated:
+            raise DeclarationError(
+                "nothing is trained and nothing is evaluated: name data sets, evaluate=ImageNet,ImageNetV2."
+            )
+        # Models that are there are evaluated in the classes of what could be trained on; a data set of few classes says little.
+        first = next((one for one in self.evaluated if one.train is not None), self.evaluated[0])
+        return Reference(None, None, first.test)
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, str], tuple[str, Distribution]]:
+        """Where each number of a row comes from: name of the data set and suffix -> name and expression of the distribution."""
+        assert self.reference is not None
+        found: dict[tuple[str, str], tuple[str, Distribution]] = {}
+        for one in self.evaluated:
+            for suffix, scored in one.scores.items():
+                label = f"{one.name} {suffix}" if scored.split != one.test else one.name
+                found[one.name, suffix] = self._place(label, scored, self.reference)
+        return found
+
+    def _place(self, label: str, scored: Scored, reference: Reference) -> tuple[str, Distribution]:
+        if scored.classes_of is not None:
+            return label, scored.split.in_label_space(scored.classes_of)
+        if scored.split == reference.test:
+            return "reference", reference.test
+        return label, scored.split
+
+    @property
+    def start(self) -> Model:
+        """The model before fine-tuning."""
+        if self.loaded:
+            return Stored(self.loaded[0])
+        if not self.model or not self.template:
+            raise DeclarationError(
+                "a zero-shot model needs --model and --template, for instance ViT-B/32 and openai_imagenet_template; or --load a "
+                "file."
+            )
+        return ZeroShot(
+            clip_named(self.model), templates=templates_named(self.template), classes=class_names(self.classnames)
+        )
+
+    @property
+    def end(self) -> Model:
+        """The model after fine-tuning."""
+        return Stored(self.loaded[1]) if len(self.loaded) == 2 else self.training
+
+    @property
+    def training(self) -> FineTune:
+        return fine_tuning(self.start, **self.settings)  # type: ignore[arg-type]
+
+    def mixture(self, alpha: float) -> Model:
+        """Return the mixture at a coefficient; with Fisher information, the ends are the models themselves."""
+        if not self.fishers:
+            return Interpolate(self.start, self.end, alpha)
+        if alpha in (0, 1):
+            return self.end if alpha else self.start
+        return FisherAverage(
+            (self.start, self.end), (1 - alpha, alpha), floor=self.fisher_floor, estimates=tuple(self.fishers)
+        )
+
+    def models(self) -> dict[str, dict[str, Model]]:
+        groups: dict[str, dict[str, Model]] = {}
+        if "start" in self.rows:
+            groups["start"] = {"start": self.start}
+        if "fisher" in self.rows:
+            groups["fisher"] = {"fisher": fisher_average([self.start, self.start], examples=self.examples)}
+        if "epoch" in self.rows and len(self.loaded) < 2:
+            run = self.training
+            epochs, models = run.save, run.checkpoints(run.save)
+            groups["epoch"] = {f"epoch={e}": model for e, model in zip(epochs, models, strict=True)}
+        if "alpha" in self.rows:
+            groups["alpha"] = {f"alpha={alpha:g}": self.mixture(alpha) for alpha in dict.fromkeys(self.alphas)}
+        return groups
+
+    def named_numbers(self) -> dict[str, dict[str, float]]:
+        """Return what was measured as the original names it: model -> ``ImageNetV2:top1`` -> fraction."""
+        return named_numbers(self.results(), {key: name for key, (name, _) in self._places.items()}, self.evaluated)
+
+    def curve(self) -> pd.DataFrame:
+        """Return accuracy by mixing coefficient: see `shiftline.analysis.interpolation.interpolation_table`.
+
+        Raises
+        ------
+        AnalysisError
+            The study has not been run.
+        """
+        from shiftline.analysis.interpolation import interpolation_table
+
+        numbers = self.named_numbers()
+        names = [f"{one.name}:top1" for one in self.evaluated]
+        rows = [
+            {"alpha": alpha, "freeze_encoder": self.freeze_encoder, **values}
+            for alpha in self.alphas
+            if set(names) <= set(values := numbers.get(f"alpha={alpha:g}", {}))
+        ]
+        if not rows:
+            raise AnalysisError(f"{self.name!r} has no results in {self.store.root} yet: run the study first.")
+        assert self.reference is not None
+        reported = self.reference.test
+        reference = next((one.name for one in self.evaluated if one.test == reported), self.evaluated[0].name)
+        first = f"{reference}:top1"
+        return interpolation_table(rows, reference=first, shifts=[name for name in names if name != first])
+
+
+def class_names(classnames: str) -> tuple[str | tuple[str, ...], ...] | None:
+    """Return names of classes for `ZeroShot`: None for those that the data were written with, ImageNet's being OpenAI's."""
+    from pathlib import Path
+
+    if classnames == "openai":
+        return None
+    path = Path(classnames).expanduser()
+    if not path.is_file():
+        raise DeclarationError(
+            f"there are no class names {classnames!r}: expected openai (the names that the data set brings), or a file with one "
+            "class a line, synonyms with commas between them."
+        )
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return tuple(tuple(name.strip() for name in line.split(",")) for line in lines)
+
+
+def named_numbers(
+    table: pd.DataFrame, places: Mapping[tuple[str, str], str], evaluated: Sequence[NamedData]
+) -> dict[str, dict[str, float]]:
+    """Return numbers of a study by model and by ``NAME:SUFFIX``; a number that was not made is left out."""
+    made = table[table["value"].notna()]
+    own = table["label_space"].iloc[0]
+    found: dict[str, dict[str, float]] = {model: {} for model in dict.fromkeys(table["model"])}
+    for one in evaluated:
+        for suffix, scored in one.scores.items():
+            name = places[one.name, suffix]
+            rows = made[made["distribution"] == name]
+            rows = rows[rows["metric"] == scored.metric] if scored.metric else rows[rows["primary"]]
+            if name == "reference":
+                rows = rows[rows["label_space"] == own]
+            for row in rows.itertuples():
+                found[str(row.model)][f"{one.name}:{suffix}"] = float(row.value)  # type: ignore[arg-type]
+    return found
+
+
+def splits_of(evaluated: Iterable[NamedData], trained: Iterable[NamedData], *, selection: bool) -> list[Any]:
+    """Return every split that some data sets need, each once."""
+    found = [split for one in evaluated for split in one.splits(selection=selection, trained=False)]
+    found += [split for one in trained for split in one.splits(selection=selection, trained=True)]
+    return list(dict.fromkeys(found))
