@@ -202,19 +202,6 @@ def test_notebooks_are_committed_without_outputs():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_the_notebook_runs_and_shows_its_figures(tmp_path):
-    import nbformat
-    from nbclient import NotebookClient
-
-    notebook = nbformat.read(ROOT / "notebooks" / "example_experiment.ipynb", as_version=4)
-    assert len(notebook.cells) == 10
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    pictures = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
-    assert len(pictures) == 4  # Two scatter figures, a table of averages and the forest.
-
-
-@pytest.mark.slow
 def test_setup_is_idempotent_and_works_from_anywhere_with_a_space_in_the_path(tmp_path):
     place = tmp_path / "a folder"
     shutil.copytree(ROOT / "scripts", place / "scripts")
