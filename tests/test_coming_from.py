@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 
+from shiftline import Split
 from shiftline.data.miniature import planted
 from shiftline.data.sidecar import DataFolder
 from shiftline.models.random_clip import build_random_clip
@@ -63,8 +64,11 @@ class Shell:
 
     def __init__(self, folder):
         self.folder = folder
+
+    @property
+    def environment(self):
         paths = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        self.environment = os.environ | {"PATH": paths, "HOME": str(folder), "UV_CACHE_DIR": str(folder / "uv")}
+        return os.environ | {"PATH": paths, "HOME": str(self.folder), "UV_CACHE_DIR": str(self.folder / "uv")}
 
     def run(self, line):
         for word, other in SMALLER.items():
@@ -121,7 +125,9 @@ def test_the_command_of_patching(shell):
 
 
 def test_the_commands_of_the_readme(tmp_path):
-    (block,) = (b for b in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S) if "wise-ft" in b)
+    (block,) = (
+        b for b in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S) if "wise-ft" in b
+    )
     here = Shell(tmp_path)
     assert "alpha 0.5: Digits:top1" in "".join(here.run(line) for line in commands(block))
     assert (tmp_path / "plots/TypedDigits.png").is_file()
@@ -155,7 +161,8 @@ def test_the_commands_of_ask_your_distribution_shift(ask):
     assert {row["state"] for row in split} == {"complete"}
     whole = json.loads(ask.run("shiftline status imagenet_support_split parts=false small=true --format json"))
     assert {row["state"] for row in whole} == {"complete"}
-    assert "imagenet-with-shifts/all" in ask.run("shiftline data list") + "imagenet-with-shifts/all"
+    joined = DataFolder(ask.folder / "results" / "data").open(Split("imagenet-with-shifts", "all"))
+    assert joined.record.count == 1000 + 1000 + 1000 + 200
     wrong = subprocess.run(
         ["bash", ROOT / "scripts/imagenet_support_split.sh", "cook", "v2"], capture_output=True, text=True
     )

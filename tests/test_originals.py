@@ -264,6 +264,20 @@ def test_a_pickle_can_do_nothing(tmp_path):
     (tmp_path / "evil.pt").write_bytes(pickle.dumps({"visual.proj": torch.ones(2), "other": Evil()}))
     assert torch.equal(read_weights(tmp_path / "evil.pt")["visual.proj"], torch.ones(2))
     assert not (tmp_path / "was-here").exists()
+    torch.save(nn.Linear(2, 2), tmp_path / "module.pt")
+    with pytest.raises(ShiftlineError, match="a whole module of torch.save, which can run code"):
+        read_weights(tmp_path / "module.pt")
+    itself = {"visual.proj": torch.ones(2)}
+    itself["more"] = itself
+    (tmp_path / "itself.pt").write_bytes(pickle.dumps(itself))
+    assert list(read_weights(tmp_path / "itself.pt")) == ["visual.proj"]
+    # Setting the defaults of a function that the file may call: BUILD with a pair of states.
+    rebuild = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(N}X\x0c\x00\x00\x00__defaults__)stb."
+    (tmp_path / "change.pt").write_bytes(rebuild)
+    before = torch._utils._rebuild_tensor_v2.__defaults__
+    with pytest.raises(ShiftlineError, match="the file changes"):
+        read_weights(tmp_path / "change.pt")
+    assert torch._utils._rebuild_tensor_v2.__defaults__ == before
     (tmp_path / "cut.pt").write_bytes((tmp_path / "evil.pt").read_bytes()[:100])
     with pytest.raises(ShiftlineError, match="the file is cut, or no pickle of tensors"):
         read_weights(tmp_path / "cut.pt")
@@ -314,6 +328,32 @@ def test_without_a_held_out_part_all_is_trained_on(tmp_path):
     assert (str(whole.train), whole.val) == ("imagenet/train-whole 16-shot", None)
 
 
+def test_alphas_that_differ_little_stay_apart():
+    from shiftline.experiments.wise_ft import WiseFT
+
+    study = WiseFT(
+        train="Digits",
+        evaluate="Digits",
+        model="glyph-clip",
+        template="digits",
+        alpha="0.3333333 0.33333334",
+        rows="alpha",
+    )
+    assert len(study.models()["alpha"]) == 2
+
+
+def test_names_of_data_sets_are_the_originals():
+    from shiftline.experiments.originals import classes_from, data_named
+
+    assert str(data_named("FashionMNISTVal").test) == "fashion-mnist/val"
+    assert (
+        str(classes_from([data_named("ImageNetR"), data_named("ImageNetV2")]).test) == "imagenet-v2/matched-frequency"
+    )
+    assert str(classes_from([data_named("ImageNetA")]).test) == "imagenet/val"
+    assert str(classes_from([data_named("TypedDigits")]).test) == "typed-digits/test"
+    assert str(data_named("imagenet-v2/top-images").test) == "imagenet-v2/top-images"
+
+
 # ---- patching ------------------------------------------------------------------------------------------------------
 
 
@@ -343,6 +383,10 @@ def test_a_task_is_patched_under_frozen_heads(mnist):
     assert torch.equal(first["head.weight"], last["head.weight"])
     assert not torch.equal(first["encoder.proj"], last["encoder.proj"])
     assert "no alpha was chosen" in ok(*options, "--reference-val", "none")
+    # Fewer alphas may choose another one: its row says so, and stands beside the old.
+    fewer = [word for word in options if word != 0.5]
+    ok(*fewer, "--results-db", mnist / "r.jsonl")
+    assert len(rows_of(mnist / "r.jsonl")) == 5 + 2
     # An encoder of a file in the place of the model's own: patching it further starts where it is.
     ok(*options, "--load", mnist / "models/MNIST/patched_alpha=1.000.safetensors", "--results-db", mnist / "more.jsonl")
     assert (
@@ -395,12 +439,14 @@ def _with_cifar(mnist):
         ("fine-tune --eval-datasets Digits", "what is fine-tuned on"),
         ("fisher --load a.pt", "which images is the Fisher information estimated on"),
         ("patch --eval-datasets Digits --model glyph-clip", "what is patched? Give --train-dataset"),
+        ("patch --train-dataset Digits --model glyph-clip --eval-datasets ImageNetRValClasses", "scored in the classes of another"),
+        ("wise-ft --load .,a.pt --eval-datasets Digits", "is a folder: expected the zero-shot model"),
         ("scatter-plot --eval-datasets ImageNetV2 --results-db missing.jsonl --save plots", "there are no results missing.jsonl"),
         ("wise-ft-table --eval-datasets ImageNetV2 --results-db other.csv", "is no JSON"),
         ("run imagenet_support_split shift=v3", "there is no shift 'v3': choose of v2, sketch, r, or all"),
         ("run imagenet_synthetic_shift", "say one of tint_p=0.5, label_p=0.1, out_of_support=true"),
         ("run digits --group cnn", "has no group 'cnn': its groups are"),
-        ("run digits --kind cook", "has no job of the kind cook: it has"),
+        ("run digits --kind cook", "there is no kind of job 'cook': the kinds are"),
         ("data make-miniature coco --root x", "no miniature of 'coco': choose one of imagenet, mnist, cifar10"),
     ],
 )  # fmt: skip
@@ -492,6 +538,23 @@ def test_a_published_classifier_has_the_logits_that_timm_gives_it(name, tmp_path
     images = torch.randn(2, 3, size, size)
     with torch.no_grad():
         torch.testing.assert_close(ours(images), model(images), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "crossvit_tiny_240"])
+def test_a_classifier_that_is_no_linear_layer_on_features_is_refused(name, tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    from shiftline import LocalWeights
+    from shiftline import timm as timm_leaf
+    from shiftline.models.leaves import classifier_state, resolve_leaf
+
+    save_file(timm.create_model(name, num_classes=7).state_dict(), tmp_path / "w.safetensors")
+    leaf = LocalWeights(timm_leaf(name), str(tmp_path / "w.safetensors"))
+    record = resolve_leaf(leaf, with_weights=True)
+    assert record.num_classes is None
+    with pytest.raises(ShiftlineError, match="has no linear classifier of its own"):
+        classifier_state(leaf, record)
 
 
 def test_a_published_classifier_of_other_classes_is_refused_before_any_time_is_spent(tmp_path, data_root):

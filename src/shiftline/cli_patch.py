@@ -30,10 +30,11 @@ from shiftline.cli_wise_ft import (
     named_files,
     option,
     options_of,
+    print_rows,
+    row_key,
     run_quietly,
 )
 from shiftline.errors import DeclarationError
-from shiftline.identity import digest
 
 if TYPE_CHECKING:
     from shiftline.experiments.originals import NamedData
@@ -62,10 +63,9 @@ def patch(
     reference_val: ReferenceVal = "held-out", seed: Seed = 0, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Patch a vision-language model on some tasks, and evaluate every mixing coefficient on all: one row per alpha."""
+    arguments = dict(locals()) | {"alpha": list(dict.fromkeys(alpha or [0.5])), "mode": mode.value}
     from shiftline.experiments.rows import append_rows, read_rows
 
-    arguments = dict(locals()) | {"alpha": list(dict.fromkeys(alpha or [0.5])), "mode": mode.value}
-    arguments = {name: value for name, value in arguments.items() if name not in ("append_rows", "read_rows")}
     for name, meaning in (
         ("train_dataset", "what is patched"),
         ("eval_datasets", "what is evaluated"),
@@ -82,10 +82,7 @@ def patch(
         if not run_quietly(study, quiet=quiet):
             raise typer.Exit(1)
     made = list(_rows(studies, arguments))
-    for row in made:
-        where = f"epoch {row['current_epoch'] + 1}" if "current_epoch" in row else f"alpha {row['alpha']}"
-        numbers = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if ":" in name)
-        print(f"{where}: {numbers}{'  <- chosen on held-out data' if row.get('selected') else ''}")
+    print_rows(made)
     if patching.chosen() is None:
         print(
             "no alpha was chosen: that takes held-out data (--reference-val held-out) and a task to keep (--eval-datasets)."
@@ -109,11 +106,17 @@ def _studies(arguments: dict[str, Any]) -> tuple[Patching, dict[str, PatchedTask
     selection = arguments["reference_val"] == "held-out"
     trained = [data_named(name) for name in comma_separated(arguments["train_dataset"])]
     evaluated = [data_named(name) for name in comma_separated(arguments["eval_datasets"])]
+    for one in evaluated:
+        if len(one.scores) > 1 or one.scores["top1"].classes_of is not None:
+            raise DeclarationError(
+                f"--eval-datasets {one.name}: a patched model is evaluated under the head of each data set, and this one is scored "
+                "in the classes of another, or in several parts. `shiftline wise-ft` evaluates it."
+            )
     supported = [one for one in evaluated if one.name not in {task.name for task in trained} and one.val is not None]
     store, leaf = Path(arguments["cache_dir"]), clip_named(arguments["model"])
     needed = splits_of(evaluated, trained, selection=selection)
     needed += [one.val for one in supported if selection and one.val is not None]
-    write_missing(store, dict.fromkeys(needed), arguments["data_location"].expanduser(), quiet=arguments["quiet"])
+    write_missing(store, dict.fromkeys(needed), arguments["data_location"], quiet=arguments["quiet"])
     classes = {one.name: _classes(store, one) for one in (*trained, *evaluated)}
     files = named_files(arguments["load"], (0, 1), "one model whose image tower is patched")
     architecture = leaf.architecture if isinstance(leaf, LocalWeights) else leaf
@@ -148,6 +151,7 @@ def _rows(studies: dict[str, PatchedTask], arguments: dict[str, Any]) -> Iterato
     options = options_of(arguments)
     numbers: dict[str, dict[str, float]] = {}
     keys: dict[str, list[str]] = {}
+    scores: dict[str, list[str]] = {}
     for name, study in studies.items():
         data = data_named(name)
         found = named_numbers(
@@ -156,6 +160,7 @@ def _rows(studies: dict[str, PatchedTask], arguments: dict[str, Any]) -> Iterato
         for planned in study.plan().models:
             numbers.setdefault(planned.named.model, {}).update(found[planned.named.model])
             keys.setdefault(planned.named.model, []).append(planned.key)
+            scores.setdefault(planned.named.model, []).extend(score.key for score in planned.scores)
     # A selection points to one of the models above: it has the keys of that one.
     chosen = next((model for model in numbers if model != "chosen" and keys[model] == keys.get("chosen")), None)
     for model, values in numbers.items():
@@ -169,7 +174,7 @@ def _rows(studies: dict[str, PatchedTask], arguments: dict[str, Any]) -> Iterato
             continue  # It is one of the rows above.
         else:
             own = {"alpha": _chosen_alphas(studies), "selected": True}
-        yield options | own | values | {"key": digest([keys[model], model, sorted(values), arguments["exp_name"]])}
+        yield options | own | values | {"key": row_key(scores[model], model, [own, *arguments["alpha"]], arguments)}
 
 
 def _chosen_alphas(studies: dict[str, PatchedTask]) -> list[float]:

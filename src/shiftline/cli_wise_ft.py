@@ -48,6 +48,15 @@ def option(*names: str, help: str) -> Any:
     return typer.Option(*names, help=help)
 
 
+def path_option(*names: str, help: str) -> Any:
+    return typer.Option(*names, help=help, callback=_at_home)
+
+
+def _at_home(path: Path | None) -> Path | None:
+    """Put the user's home in the place of ~, which a shell leaves as it is behind an equals sign."""
+    return None if path is None else path.expanduser()
+
+
 TrainDataset = Annotated[
     str, option("--train-dataset", help="What is trained on: ImageNet, ImageNet16 (few-shot), CIFAR10, ...")
 ]
@@ -55,7 +64,8 @@ EvalDatasets = Annotated[
     str, option("--eval-datasets", help="What is evaluated, with commas: ImageNet,ImageNetV2,ImageNetR")
 ]
 DataLocation = Annotated[
-    Path, option("--data-location", help="Folder of the data sets; what is not in the store is written from there.")
+    Path,
+    path_option("--data-location", help="Folder of the data sets; what is not in the store is written from there."),
 ]
 Model = Annotated[
     str, option("--model", help="ViT-B/32, ...; open_clip's NAME:TAG; glyph-clip; random-clip; =FILE for weights.")
@@ -67,8 +77,11 @@ Classnames = Annotated[
 Load = Annotated[
     str, option("--load", help="Files: zero-shot and fine-tuned with a comma; pickles of the original are read too.")
 ]
-Save = Annotated[Path | None, option("--save", help="Folder for the models (safetensors); not written unless given.")]
-ResultsDb = Annotated[Path | None, option("--results-db", help="File to which one JSON row per model is added.")]
+Save = Annotated[
+    Path | None,
+    path_option("--save", help="Folder for the models (safetensors); of zero-shot also a file. None unless given."),
+]
+ResultsDb = Annotated[Path | None, path_option("--results-db", help="File to which one JSON row per model is added.")]
 Epochs = Annotated[int, typer.Option("--epochs", min=1)]
 LearningRate = Annotated[float, typer.Option("--lr")]
 WeightDecay = Annotated[float, typer.Option("--wd")]
@@ -77,7 +90,7 @@ Warmup = Annotated[int, option("--warmup_length", "--warmup-length", help="Steps
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1)]
 Freeze = Annotated[bool, option("--freeze-encoder", help="Train the head only, on features that are computed once.")]
 CacheDir = Annotated[
-    Path, option("--store", "--cache-dir", help="Folder of everything that is computed, features included.")
+    Path, path_option("--store", "--cache-dir", help="Folder of everything that is computed, features included.")
 ]
 ExpName = Annotated[str, option("--exp_name", "--exp-name", help="Stands in the rows, and names the study.")]
 ReferenceVal = Annotated[
@@ -145,7 +158,7 @@ def fine_tune(
 def fisher(
     train_dataset: TrainDataset = "", data_location: DataLocation = DATA, model: Model = "", template: Template = "",
     classnames: Classnames = "openai", load: Load = "",
-    fisher: Annotated[Path, option("--fisher", help="File to write.")] = Path("fisher.safetensors"),
+    fisher: Annotated[Path, path_option("--fisher", help="File to write.")] = Path("fisher.safetensors"),
     examples: Annotated[int, typer.Option("--examples", min=1, help="Training images that it is estimated on.")] = 256,
     cache_dir: CacheDir = STORE, reference_val: ReferenceVal = "held-out", quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -181,13 +194,14 @@ def named_files(text: str, counts: Sequence[int], meaning: str) -> list[Path]:
         raise DeclarationError(f"{text!r} names {len(files)} files: expected {max(counts)}, {meaning}.")
     for path in files:
         if not path.is_file():
-            raise DeclarationError(f"{path} does not exist: expected {meaning}.")
+            what = "is a folder" if path.is_dir() else "does not exist"
+            raise DeclarationError(f"{path} {what}: expected {meaning}.")
     return files
 
 
 def _study(arguments: dict[str, Any], files: Sequence[Path], *, rows: str, fishers: Sequence[Path] = ()) -> WiseFT:
     """Make the study of a call: data are written, and files taken into the store."""
-    from shiftline.experiments.originals import data_named
+    from shiftline.experiments.originals import classes_from, data_named
     from shiftline.experiments.wise_ft import WiseFT, comma_separated, splits_of
     from shiftline.store.artifacts import Store
 
@@ -200,8 +214,12 @@ def _study(arguments: dict[str, Any], files: Sequence[Path], *, rows: str, fishe
             f"--train-dataset names {len(trained)} data sets: one is trained on; `shiftline patch` takes several."
         )
     evaluated = [data_named(name) for name in comma_separated(arguments["eval_datasets"])]
-    needed = splits_of(evaluated, [data_named(name) for name in trained], selection=selection)
-    write_missing(store, needed, arguments["data_location"].expanduser(), quiet=arguments["quiet"])
+    named = [data_named(name) for name in trained]
+    # Where nothing is trained, a data set says what the classes are.
+    needed = splits_of([*evaluated, *named], [] if rows == "start" or len(files) > 1 else named, selection=selection)
+    if not named and evaluated:
+        needed = [*needed, classes_from(evaluated).test]
+    write_missing(store, dict.fromkeys(needed), arguments["data_location"], quiet=arguments["quiet"])
     keys = take_in(Store(store), files, arguments["model"])
     names = (
         "epochs",
@@ -254,10 +272,7 @@ def run_original(arguments: dict[str, Any], files: Sequence[Path], *, rows: str,
     if not run_quietly(study, quiet=arguments["quiet"]):
         raise typer.Exit(1)
     made = list(_rows(study, arguments))
-    for row in made:
-        where = f"epoch {row['current_epoch'] + 1}" if "current_epoch" in row else f"alpha {row['alpha']}"
-        numbers = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if ":" in name)
-        print(f"{where}: {numbers}")
+    print_rows(made)
     if results is not None:
         print(f"{append_rows(results, made)} rows added to {results}.")
     if arguments["save"] is not None:
@@ -293,6 +308,20 @@ def options_of(arguments: dict[str, Any]) -> dict[str, Any]:
     return plain | lists | {"device": device_name()}
 
 
+def row_key(scores: Sequence[str], *parts: Any) -> str:
+    """Return what a row is known by: the scores behind it, and what it says about the model."""
+    *words, arguments = parts
+    return digest([sorted(scores), *words, arguments["exp_name"]])
+
+
+def print_rows(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the numbers of every row on a line."""
+    for row in rows:
+        where = f"epoch {row['current_epoch'] + 1}" if "current_epoch" in row else f"alpha {row['alpha']}"
+        numbers = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if ":" in name)
+        print(f"{where}: {numbers}{'  <- chosen on held-out data' if row.get('selected') else ''}")
+
+
 def _rows(study: WiseFT, arguments: dict[str, Any]) -> Iterable[dict[str, Any]]:
     """Yield what the original writes: the options, and the numbers of each model."""
     options, numbers = options_of(arguments), study.named_numbers()
@@ -302,7 +331,7 @@ def _rows(study: WiseFT, arguments: dict[str, Any]) -> Iterable[dict[str, Any]]:
         own: dict[str, Any] = {"alpha": float(value)} if kind == "alpha" else {}
         if kind == "epoch":
             own = {"current_epoch": int(value) - 1}  # The original counts from 0.
-        yield options | own | values | {"key": digest([planned.key, name, sorted(values), arguments["exp_name"]])}
+        yield options | own | values | {"key": row_key([score.key for score in planned.scores], name, arguments)}
 
 
 def _save(study: WiseFT, folder: Path) -> Iterable[Path]:
@@ -319,6 +348,8 @@ def _save(study: WiseFT, folder: Path) -> Iterable[Path]:
             "start": "zeroshot",
         }[kind]
         path = folder / f"{file}.safetensors"
+        if kind == "start" and folder.suffix:
+            path = folder.with_suffix(".safetensors")
         path.parent.mkdir(parents=True, exist_ok=True)
         state, spec = bank.state(planned.expression, plan.artifacts)
         save_model(path, state, spec)

@@ -13,6 +13,7 @@ from shiftline.data.randomness import uniform
 from shiftline.data.sidecar import DataFolder
 from shiftline.declare.distributions import (
     ClassRates,
+    ClassShares,
     Cropped,
     Distribution,
     FewShot,
@@ -131,6 +132,8 @@ def _select(distribution: Distribution, whole: View) -> View:
         kept = ids[np.isin(ids, distribution.ids)]
     elif isinstance(distribution, ClassRates):
         kept = select_class_rates(ids, labels, distribution.rates, distribution.seed)
+    elif isinstance(distribution, ClassShares):
+        kept = select_class_shares(ids, labels, distribution.shares, distribution.seed)
     elif isinstance(distribution, GroupRates):
         kept = _select_group_rates(distribution, view)
     elif isinstance(distribution, FewShot):
@@ -211,6 +214,14 @@ def noisy_labels(ids: np.ndarray, labels: np.ndarray, share: float, seed: int, c
     noisy = labels.copy()
     noisy[wrong] = (labels[wrong] + step[wrong]) % classes
     return noisy
+
+
+def select_class_shares(ids: np.ndarray, labels: np.ndarray, shares: tuple[float, ...], seed: int) -> np.ndarray:
+    """Keep ``floor(shares[c] * n_c)`` random ids of each class, in id order; larger shares of one seed contain smaller ones."""
+    order = _ranked("class-shares", ids, seed)
+    counts = np.bincount(labels, minlength=len(shares))
+    wanted = np.floor(np.asarray(shares) * counts + 1e-9).astype(int)
+    return np.sort(np.concatenate([ids[order[labels[order] == c][:n]] for c, n in enumerate(wanted)]))
 
 
 def select_class_rates(

@@ -37,6 +37,10 @@ class Distribution(Declaration):
         """
         return ClassRates(self, tuple(rates), seed, fresh)
 
+    def class_shares(self, shares: Sequence[float], *, seed: int = 0) -> Distribution:
+        """Keep a random share of each class's own examples, ``floor(shares[c] * n_c)`` (label shift)."""
+        return ClassShares(self, tuple(shares), seed)
+
     def group_rates(self, rates: Mapping[str, float], *, seed: int = 0) -> Distribution:
         """Keep a random subset in which the examples of a group have the share rates[group] / sum(rates).
 
@@ -230,6 +234,24 @@ class ClassRates(_Derived):
 
     def __str__(self) -> str:
         return f"{self.of} with {'fresh ' if self.fresh else ''}class rates"
+
+
+class ClassShares(_Derived):
+    """A subset with a share of each class's own examples."""
+
+    tag = "class-shares"
+    shares: tuple[float, ...]
+    seed: int = 0
+
+    def validate(self) -> None:
+        super().validate()
+        shares = tuple(float(share) for share in self.shares)
+        if not shares or not all(0 <= share <= 1 for share in shares) or not any(shares):
+            raise DeclarationError(f"class_shares({list(self.shares)}): expected shares from 0 to 1, not all 0.")
+        object.__setattr__(self, "shares", shares)
+
+    def __str__(self) -> str:
+        return f"{self.of} with class shares"
 
 
 class FewShot(_Derived):

@@ -131,15 +131,21 @@ class Varied(Unresolved):
     changes: tuple[tuple[str, Any], ...]
 
     def validate(self) -> None:
-        if isinstance(self.of, Best):
-            for candidate in self.of.candidates:
-                changed(candidate, self.changes)  # What cannot be changed is found now.
+        for recipe in _may_become(self.of):
+            changed(recipe, self.changes)  # What cannot be changed is found now.
 
     def resolved(self, winner: Model) -> Model:
         return changed(winner, self.changes)
 
     def describe(self) -> str:
         return f"varied({describe(self.of)}, {', '.join(f'{name}={value}' for name, value in self.changes)})"
+
+
+def _may_become(model: Model) -> list[Model]:
+    """Return every recipe that a selection may choose, with what is changed of it."""
+    if isinstance(model, Best):
+        return [recipe for candidate in model.candidates for recipe in _may_become(candidate)]
+    return [model.resolved(recipe) for recipe in _may_become(model.of)] if isinstance(model, Unresolved) else [model]
 
 
 def varied(model: Model, **changes: Any) -> Model:

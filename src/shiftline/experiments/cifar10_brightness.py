@@ -21,7 +21,7 @@ class Cifar10Brightness(ExperimentManager):
     epochs : int
         24 as in the original's notebook.
     small : bool
-        A small network and two epochs, to try the study.
+        A small network and six epochs, to try the study.
     """
 
     name = "cifar10_brightness"
@@ -38,7 +38,8 @@ class Cifar10Brightness(ExperimentManager):
         run = FromScratch(
             network, epochs=self.epochs, batch_size=20 if self.small else 512, label_smoothing=0.1,
             precision="32" if self.small else "fp16", augment=(HorizontalFlip(), Translate(2), Cutout(4)),
-            optimizer=SGD(lr=0.02 if self.small else 0.5, weight_decay=5e-4), schedule=Triangle(warmup=self.epochs * 5 / 24),
+            optimizer=SGD(lr=0.02 if self.small else 0.5, weight_decay=5e-4, decay_all=True),
+            schedule=Triangle(warmup=self.epochs * 5 / 24),
         )  # fmt: skip
         step = max(1, self.epochs // 6)
         return {"from scratch": run.checkpoints(range(step, self.epochs + 1, step))}

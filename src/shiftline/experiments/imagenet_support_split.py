@@ -15,8 +15,6 @@ from shiftline.declare.training import FineTune, FromScratch
 from shiftline.errors import DeclarationError
 from shiftline.manager import ExperimentManager
 
-THRESHOLDS = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1, 2e-1, 5e-1)
-"""Density ratios that the paper sweeps; every score table of the split has them."""
 SHIFTS = {"v2": imagenet_v2(), "sketch": imagenet_sketch(), "r": imagenet_r()}
 
 

@@ -85,7 +85,7 @@ class ImageNetSyntheticShift(ExperimentManager):
                 "imagenet_synthetic_shift is several studies: say one of tint_p=0.5, label_p=0.1, out_of_support=true."
             )
         self.scale, self.hparams = SMALL if small else Scale(), hparams
-        # Half of the images are seen in an epoch of a label shift: twice as many epochs are as many steps.
+        # A label shift leaves little more than half of the images: twice as many epochs are about as many steps.
         self.longer = 2 if label_p else 1
         kind = f"tint_p={tint_p:g}" if tint_p else f"label_p={label_p:g}" if label_p else "out_of_support"
         self.name = f"imagenet_synthetic_shift {kind}{' small' if small else ''}"  # type: ignore[misc]
@@ -94,10 +94,10 @@ class ImageNetSyntheticShift(ExperimentManager):
             self.reference = plain.shifted(Tint(tint_p, colours=COLOURS))
             self.shifts = {"target": plain.test.shifted(Tint(0.0, colours=COLOURS))}
         elif label_p:
-            rates = class_rates(label_p)
-            train, val, test = (split.class_rates(rates) for split in (plain.training, plain.selection, plain.test))
+            shares = class_shares(label_p)
+            train, val, test = (split.class_shares(shares) for split in (plain.training, plain.selection, plain.test))
             self.reference = type(plain)(train, val, test)
-            self.shifts = {"target": plain.test.class_rates(class_rates(1 - label_p))}
+            self.shifts = {"target": plain.test.class_shares(class_shares(1 - label_p), seed=1)}
         else:
             self.reference = plain
             self.shifts: dict[str, Distribution] = {
@@ -108,7 +108,7 @@ class ImageNetSyntheticShift(ExperimentManager):
         s = self.scale
         scratch = FromScratch(
             s.scratch, epochs=s.scratch_epochs * self.longer, batch_size=s.batch_size, augment=AUGMENT, label_smoothing=0.1,
-            clip_norm=1.0, precision=s.precision, optimizer=AdamW(lr=s.scratch_lr, weight_decay=0.1),
+            clip_norm=1.0, precision=s.precision, optimizer=AdamW(lr=s.scratch_lr, weight_decay=0.1, decay_all=True),
             schedule=Cosine(warmup=s.scratch_warmup * self.longer),
         )  # fmt: skip
         epochs = range(s.first * self.longer, s.last * self.longer + 1, self.longer)
@@ -131,7 +131,7 @@ class ImageNetSyntheticShift(ExperimentManager):
         return best(
             FineTune(
                 init, head=head, epochs=s.epochs, batch_size=s.batch_size, augment=AUGMENT, clip_norm=1.0, precision=s.precision,
-                optimizer=AdamW(lr=lr, weight_decay=0.1), schedule=Cosine(warmup=1),
+                optimizer=AdamW(lr=lr, weight_decay=0.1, decay_all=True), schedule=Cosine(warmup=1),
             )
             for lr in s.learning_rates
         )  # fmt: skip
@@ -159,9 +159,13 @@ class ImageNetSyntheticShift(ExperimentManager):
         }
 
 
-def class_rates(label_p: float) -> tuple[float, ...]:
-    """Return how often each class is drawn: half of them, always the same, at `label_p`, the others at one minus it."""
+def class_shares(label_p: float) -> tuple[float, ...]:
+    """Return the share of each class's images that is kept: half of the classes, always the same ones, are drawn at `label_p`.
+
+    The more frequent half is kept whole, as published.
+    """
     preferred = np.zeros(CLASSES, dtype=bool)
     preferred[: CLASSES // 2] = True
     np.random.RandomState(0).shuffle(preferred)
-    return tuple(float(rate) for rate in np.where(preferred, label_p, 1 - label_p))
+    rates = np.where(preferred, label_p, 1 - label_p)
+    return tuple(float(rate) for rate in rates / rates.max())

@@ -186,7 +186,7 @@ def _catalogue() -> dict[str, NamedData]:
     # A val split by its own name is evaluated: the patching paper chooses alpha on it.
     held = [
         NamedData(f"{s.name}Val", {"top1": Scored(s.val)}, templates=s.templates)
-        for s in sets if s.val is not None and s.per_class is None and "-" not in s.val.dataset
+        for s in sets if s.val is not None and s.per_class is None and not s.val.dataset.startswith("wilds-")
     ]  # fmt: skip
     return {one.name: one for one in (*sets, *held)}
 
@@ -213,6 +213,19 @@ def data_named(name: str) -> NamedData:
         f"there is no data set {name!r}:{meant} The names are {', '.join(DATA)}; any other split of `shiftline data list` is "
         "evaluated as DATASET/SPLIT."
     )
+
+
+SAME_CLASSES = ("ImageNetV2", "ImageNetSketch")
+"""Shifts of ImageNet that have its 1,000 classes."""
+
+
+def classes_from(evaluated: Sequence[NamedData]) -> NamedData:
+    """Return the data set whose classes models answer with that are only evaluated: ImageNet's for its shifts."""
+    for choose in (lambda one: one.train is not None, lambda one: one.name in SAME_CLASSES):
+        if found := next(filter(choose, evaluated), None):
+            return found
+    datasets = ("imagenet", "objectnet", "ytbb-robust")
+    return DATA["ImageNet"] if evaluated[0].test.dataset.startswith(datasets) else evaluated[0]
 
 
 def clip_named(text: str) -> Leaf:

@@ -9,14 +9,13 @@ from typing import Any
 from shiftline.declare.architectures import Leaf
 from shiftline.declare.distributions import Distribution, Reference
 from shiftline.declare.expressions import Model, require
-from shiftline.declare.optimisers import AdamW, Cosine
 from shiftline.declare.patching import Task, patch_joint, patch_parallel, patch_sequential
 from shiftline.declare.recipes import Stored, ZeroShot
 from shiftline.declare.sweeps import Best, HeldOut
 from shiftline.declare.training import FineTune
 from shiftline.declare.weight_space import Combine, Interpolate, WithHead
 from shiftline.experiments.originals import NamedData
-from shiftline.experiments.wise_ft import CROP
+from shiftline.experiments.wise_ft import alpha_name, training_settings
 from shiftline.manager import ExperimentManager
 
 MODES = {"joint": patch_joint, "sequential": patch_sequential, "parallel": patch_parallel}
@@ -75,14 +74,6 @@ class Patching:
         """Return a model's encoder under the head of a task."""
         return WithHead(model, self.head(task))
 
-    def _settings(self) -> dict[str, Any]:
-        t = self.training
-        return {
-            "epochs": t["epochs"], "batch_size": t["batch_size"], "label_smoothing": t["ls"], "clip_norm": 1.0, "seed": t["seed"],
-            "augment": (CROP,), "optimizer": AdamW(lr=t["lr"], weight_decay=t["wd"], decay_all=True),
-            "schedule": Cosine(warmup_steps=t["warmup_length"]), "save": tuple(range(1, t["epochs"] + 1)),
-        }  # fmt: skip
-
     def _train_on(self, task: TextTask) -> Distribution:
         return task.data.reference(selection=self.selection).training
 
@@ -100,7 +91,11 @@ class Patching:
         ]
         make = MODES[self.mode] if len(tasks) > 1 else patch_sequential
         return make(
-            self.start, tasks, supported=supported or [tasks[0].held_out()], alphas=self.alphas, **self._settings()
+            self.start,
+            tasks,
+            supported=supported or [tasks[0].held_out()],
+            alphas=self.alphas,
+            **training_settings(**self.training),
         )
 
     def _candidates(self) -> tuple[Model, ...]:
@@ -141,7 +136,7 @@ class Patching:
                 for e, m in enumerate(run.checkpoints(run.save), 1)
             }
             groups["epoch"] = {name: self.under(model, task) for name, model in saved.items()}
-        groups["alpha"] = {f"alpha={a:g}": self.under(model, task) for a, model in self.mixtures().items()}
+        groups["alpha"] = {alpha_name(a): self.under(model, task) for a, model in self.mixtures().items()}
         if (chosen := self.chosen()) is not None:
             groups["chosen"] = {"chosen": self.under(chosen, task)}
         return groups

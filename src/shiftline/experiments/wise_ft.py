@@ -14,7 +14,7 @@ from shiftline.declare.training import FineTune
 from shiftline.declare.transforms import RandomResizedCrop
 from shiftline.declare.weight_space import FisherAverage, Interpolate, fisher_average
 from shiftline.errors import AnalysisError, DeclarationError
-from shiftline.experiments.originals import NamedData, Scored, clip_named, data_named, templates_named
+from shiftline.experiments.originals import NamedData, Scored, classes_from, clip_named, data_named, templates_named
 from shiftline.manager import ExperimentManager
 
 if TYPE_CHECKING:
@@ -29,17 +29,20 @@ def comma_separated(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
 
-def fine_tuning(
-    start: Model, *, epochs: int, lr: float, wd: float, ls: float, warmup_length: int, batch_size: int, seed: int, trainable: str,
-    **settings: Any,
-) -> FineTune:  # fmt: skip
-    """Return a fine-tuning with the settings of both original programs: AdamW on every parameter, cosine, clipped gradients."""
-    augment = () if trainable == "head" else (CROP,)
-    return FineTune(
-        start, trainable=trainable, epochs=epochs, batch_size=batch_size, label_smoothing=ls, clip_norm=1.0, seed=seed,
-        augment=augment, optimizer=AdamW(lr=lr, weight_decay=wd, decay_all=True), schedule=Cosine(warmup_steps=warmup_length),
-        save=tuple(range(1, epochs + 1)), **settings,
-    )  # fmt: skip
+def alpha_name(alpha: float) -> str:
+    """Return the name of a model by its mixing coefficient, all digits of which it keeps."""
+    return f"alpha={float(alpha)!r}"
+
+
+def training_settings(
+    *, epochs: int, lr: float, wd: float, ls: float, warmup_length: int, batch_size: int, seed: int
+) -> dict[str, Any]:
+    """Return what both original programs train with: AdamW on every parameter, cosine, clipped gradients, CLIP's crop."""
+    return {
+        "epochs": epochs, "batch_size": batch_size, "label_smoothing": ls, "clip_norm": 1.0, "seed": seed, "augment": (CROP,),
+        "optimizer": AdamW(lr=lr, weight_decay=wd, decay_all=True), "schedule": Cosine(warmup_steps=warmup_length),
+        "save": tuple(range(1, epochs + 1)),
+    }  # fmt: skip
 
 
 class WiseFT(ExperimentManager):
@@ -85,23 +88,27 @@ class WiseFT(ExperimentManager):
         self.loaded, self.fishers, self.fisher_floor = comma_separated(load), comma_separated(fisher), fisher_floor
         self.examples = examples
         self.selection, self.freeze_encoder = selection, freeze_encoder
-        self.settings = {
-            "epochs": epochs, "lr": lr, "wd": wd, "ls": ls, "warmup_length": warmup_length, "batch_size": batch_size, "seed": seed,
-            "trainable": "head" if freeze_encoder else "all",
-        }  # fmt: skip
+        self.settings = training_settings(
+            epochs=epochs, lr=lr, wd=wd, ls=ls, warmup_length=warmup_length, batch_size=batch_size, seed=seed
+        )
         self.reference = self._reference()
         self.shifts = {name: where for name, where in self._places.values() if name != "reference"}
 
     def _reference(self) -> Reference:
-        if self.trained is not None:
+        if self.trained is not None and self.trains:
             return self.trained.reference(selection=self.selection)
+        if self.trained is not None:
+            return Reference(None, None, self.trained.test)
         if not self.evaluated:
             raise DeclarationError(
                 "nothing is trained and nothing is evaluated: name data sets, evaluate=ImageNet,ImageNetV2."
             )
-        # Models that are there are evaluated in the classes of what could be trained on; a data set of few classes says little.
-        first = next((one for one in self.evaluated if one.train is not None), self.evaluated[0])
-        return Reference(None, None, first.test)
+        return Reference(None, None, classes_from(self.evaluated).test)
+
+    @property
+    def trains(self) -> bool:
+        """Something is trained, or estimated on training data."""
+        return len(self.loaded) < 2 and self.rows != ["start"]
 
     @cached_property
     def _places(self) -> dict[tuple[str, str], tuple[str, Distribution]]:
@@ -142,7 +149,9 @@ class WiseFT(ExperimentManager):
 
     @property
     def training(self) -> FineTune:
-        return fine_tuning(self.start, **self.settings)  # type: ignore[arg-type]
+        # Features of a frozen encoder are computed once, without augmentation.
+        frozen = {"trainable": "head", "augment": ()} if self.freeze_encoder else {}
+        return FineTune(self.start, **self.settings | frozen)
 
     def mixture(self, alpha: float) -> Model:
         """Return the mixture at a coefficient; with Fisher information, the ends are the models themselves."""
@@ -165,7 +174,7 @@ class WiseFT(ExperimentManager):
             epochs, models = run.save, run.checkpoints(run.save)
             groups["epoch"] = {f"epoch={e}": model for e, model in zip(epochs, models, strict=True)}
         if "alpha" in self.rows:
-            groups["alpha"] = {f"alpha={alpha:g}": self.mixture(alpha) for alpha in dict.fromkeys(self.alphas)}
+            groups["alpha"] = {alpha_name(alpha): self.mixture(alpha) for alpha in dict.fromkeys(self.alphas)}
         return groups
 
     def named_numbers(self) -> dict[str, dict[str, float]]:
@@ -187,7 +196,7 @@ class WiseFT(ExperimentManager):
         rows = [
             {"alpha": alpha, "freeze_encoder": self.freeze_encoder, **values}
             for alpha in self.alphas
-            if set(names) <= set(values := numbers.get(f"alpha={alpha:g}", {}))
+            if set(names) <= set(values := numbers.get(alpha_name(alpha), {}))
         ]
         if not rows:
             raise AnalysisError(f"{self.name!r} has no results in {self.store.root} yet: run the study first.")

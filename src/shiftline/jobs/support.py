@@ -46,7 +46,7 @@ from shiftline.store.names import DOMAINS
 
 FEWEST = 50
 """Examples of a part: with fewer an accuracy is known to no better than 14 points."""
-THRESHOLDS = (1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+THRESHOLDS = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Of the sizes that are reported."""
 POOR_AUC = 0.6
 BINS = 10
@@ -223,7 +223,8 @@ def _fine_tuned(job: Job, model: SupportModel, rate: float, fold: int, context: 
         network, spec = _network(model, context)
         recipe = FineTune(
             classifier.init, head="random", features=classifier.features, epochs=classifier.epochs,
-            batch_size=classifier.batch_size, optimizer=AdamW(lr=rate, weight_decay=classifier.weight_decay),
+            batch_size=classifier.batch_size, clip_norm=1.0,
+            optimizer=AdamW(lr=rate, weight_decay=classifier.weight_decay, decay_all=True),
             schedule=Cosine(warmup=1 if classifier.epochs > 1 else 0), seed=model.split.seed,
         )  # fmt: skip
         with torch.no_grad():

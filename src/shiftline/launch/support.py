@@ -103,5 +103,9 @@ def _images(
     runs = shifted_runs(view, PlainReader(view.index).images(ids), ids)
     images = [image.permute(1, 2, 0).numpy() for run in runs for image in run]
     labels = view.labels_of(ids)
-    captions = [f"{view.classes[label][:14]}\n{ratio:.2g}" for label, ratio in zip(labels, values, strict=True)]
+    captions = [f"{_short(view.classes[label])}\n{ratio:.2g}" for label, ratio in zip(labels, values, strict=True)]
     return list(zip(images, captions, strict=True))
+
+
+def _short(name: str, most: int = 15) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

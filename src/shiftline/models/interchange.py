@@ -82,8 +82,8 @@ def from_library(path: Path, architecture: str | None) -> tuple[dict[str, Tensor
     Parameters
     ----------
     architecture : str, optional
-        "timm:NAME" or "open_clip:NAME", for a file that says nothing about itself. A classifier that the program of the WiSE-FT
-        paper pickled is known by its names, and its CLIP by its shapes.
+        "timm:NAME" or "open_clip:NAME:TAG" (OpenAI's unless given), for a file that says nothing about itself. A classifier that
+        the program of the WiSE-FT paper wrote is known by its names, and its CLIP by its shapes.
 
     Raises
     ------
@@ -125,13 +125,18 @@ def from_library(path: Path, architecture: str | None) -> tuple[dict[str, Tensor
     return {name: t.float() if t.is_floating_point() else t for name, t in renamed.items()}, spec
 
 
+def _open_clip(name: str) -> OpenClip:
+    architecture, _, tag = name.partition(":")
+    return OpenClip(architecture, tag or "openai")
+
+
 def _clip_classifier(path: Path, library: str, name: str) -> tuple[dict[str, Tensor], ModelSpec]:
     """Read a file that says nothing about itself, and is no model of timm."""
     if library not in ("", "open_clip") or (library and not name):
-        raise ModelError(f"--architecture {library}:{name}: expected timm:NAME or open_clip:NAME.")
+        raise ModelError(f"--architecture {library}:{name}: expected timm:NAME or open_clip:NAME:TAG.")
     if not library and not has_tower(path):
         raise ModelError(f"{path} does not say what it is the weights of: give --architecture timm:NAME.")
-    state, spec, headed = read_classifier(path, OpenClip(name, "openai") if library else None)
+    state, spec, headed = read_classifier(path, _open_clip(name) if library else None)
     if not headed:
         raise ModelError(
             f"{path} has no head: only whole classifiers are imported. Where the file has a text tower too, declare "

@@ -90,7 +90,11 @@ def resolve_leaf(leaf: Leaf, *, with_weights: bool) -> LeafRecord:
     state = pretrained_state(leaf)
     _check_finite(leaf, state)
     _encoder_part(leaf, state, record)  # Weights of another architecture are found now, not in the middle of a study.
-    classes = classifier_of(record, state)[0].shape[0] if library == "timm" and has_classifier(record, state) else None
+    classes = (
+        len(state[f"{classifier_names(record)[0]}.weight"])
+        if library == "timm" and has_classifier(record, state)
+        else None
+    )
     return dataclasses.replace(record, sha256=weights_digest(state), num_classes=classes)
 
 
@@ -164,28 +168,30 @@ def classifier_state(leaf: Leaf, record: LeafRecord) -> dict[str, Tensor]:
     return {f"encoder.{name}": t for name, t in encoder.items()} | {"head.weight": weight, "head.bias": bias}
 
 
+AVERAGED_HEADS = ("efficientformerv2",)
+"""Architectures of timm whose logits are the mean of two heads on the same features; others with two heads are refused."""
+
+
 def classifier_names(record: LeafRecord) -> tuple[str, ...]:
-    """Return where timm says that the classifier of an architecture is; several where it averages heads."""
+    """Return where timm says that the classifier of an architecture is; none where it is no linear layer on the features."""
     import timm
 
     name = f"{record.architecture}.{record.weights}" if record.weights else record.architecture
     config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
     places = config.to_dict().get("classifier") if config is not None else None
-    return (places,) if isinstance(places, str) else tuple(places or ())
+    if isinstance(places, str):
+        return (places,)
+    return tuple(places or ()) if record.architecture.startswith(AVERAGED_HEADS) else ()
 
 
 def has_classifier(record: LeafRecord, state: Mapping[str, Tensor]) -> bool:
     """The weights of a timm model hold a linear classifier (or a 1 x 1 convolution, which is one after pooling)."""
-    names = classifier_names(record)
-    weights = [state.get(f"{name}.weight") for name in names]
-    return bool(names) and all(w is not None and w.flatten(1).shape[1] == w.shape[1] for w in weights)
+    weights = [state.get(f"{name}.weight") for name in classifier_names(record)]
+    return bool(weights) and all(w is not None and w.flatten(1).shape[1] == w.shape[1] for w in weights)
 
 
 def classifier_of(record: LeafRecord, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return weight (classes, features) and bias of a timm model's classifier, float32.
-
-    Two heads on the same features, whose logits timm averages, are one head with the average of their weights.
-    """
+    """Return weight (classes, features) and bias of a timm model's classifier, float32; the average of two heads is a head."""
     names = classifier_names(record)
     weights = [state[f"{name}.weight"].float().flatten(1) for name in names]
     zeros = torch.zeros(len(weights[0]))

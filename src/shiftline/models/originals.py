@@ -7,6 +7,7 @@ any other: an encoder whose features are scaled to length one, and a linear head
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from shiftline.models.spec import ModelSpec, build_encoder
 OPENAI = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336")
 """The models that OpenAI published, by open_clip's names."""
 _TOWER = re.compile(r"^(?:module\.)?(?:image_encoder\.)?(?:model\.)?(?:visual|encoder)\.(?P<name>.+)$")
+_ORIGINAL = re.compile(r"^(?:module\.)?(?:image_encoder\.)?model\.visual\.")
+"""Names that only the originals' programs give, whose models are OpenAI's."""
 _HEAD = re.compile(r"^(?:module\.)?(?:classification_head|head)\.(?P<name>weight|bias)$")
 
 
@@ -49,6 +52,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:
         # No state dict: the originals' own format, or nothing that can be read.
+        if zipfile.is_zipfile(path):
+            raise ModelError(
+                f"{path} is a whole module of torch.save, which can run code when it is loaded: save model.state_dict() instead."
+            ) from None
         found = read_pickle(path)
     tensors = tensors_of(found)
     if not tensors:
@@ -57,8 +64,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def has_tower(path: Path) -> bool:
-    """A file holds the image tower of a CLIP."""
-    return any(_TOWER.match(name) for name in read_weights(path))
+    """A file holds the image tower of a CLIP, named as the originals' programs do."""
+    return any(_ORIGINAL.match(name) for name in read_weights(path))
 
 
 def read_classifier(path: Path, leaf: Leaf | None = None) -> tuple[dict[str, Tensor], ModelSpec, bool]:
@@ -88,6 +95,10 @@ def read_classifier(path: Path, leaf: Leaf | None = None) -> tuple[dict[str, Ten
         raise ModelError(
             f"{path} has no image tower of a CLIP: expected tensors named image_encoder.model.visual.*, model.visual.* or "
             f"visual.*, found {', '.join(list(found)[:3])}, ..."
+        )
+    if leaf is None and not any(_ORIGINAL.match(name) for name in found):
+        raise ModelError(
+            f"{path} does not say which CLIP it is, and shapes do not tell the activation: give --architecture open_clip:NAME:TAG."
         )
     leaf = leaf or _published_as(tower, path)
     record = resolve_leaf(leaf, with_weights=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,19 +63,35 @@ def _parameter(data: Tensor, requires_grad: bool, hooks: Any) -> Tensor:
     return data
 
 
-_KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
-    ("torch.storage", "_load_from_bytes"): _storage,
-    ("torch", "Size"): torch.Size,
-    ("torch", "device"): torch.device,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("collections", "defaultdict"): defaultdict,
-    ("builtins", "set"): set,
-    ("builtins", "dict"): dict,
-    ("builtins", "list"): list,
-    ("builtins", "tuple"): tuple,
-    ("__builtin__", "set"): set,
+class _Sealed:
+    """A function that a file may call and cannot change: pickles may also set attributes of what they name."""
+
+    __slots__ = ("_call",)
+    _call: Callable[..., Any]
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_call", call)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._call(*arguments)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise pickle.UnpicklingError(f"the file changes {name!r} of a function")
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("the file changes a function")
+
+
+_KNOWN = {
+    ("torch._utils", "_rebuild_tensor_v2"): _Sealed(torch._utils._rebuild_tensor_v2),
+    ("torch._utils", "_rebuild_parameter"): _Sealed(_parameter),
+    ("torch.storage", "_load_from_bytes"): _Sealed(_storage),
+    ("torch", "Size"): _Sealed(torch.Size),
+    ("torch", "device"): _Sealed(torch.device),
+    ("collections", "OrderedDict"): _Sealed(OrderedDict),
+    ("collections", "defaultdict"): _Sealed(lambda *_: {}),
+    ("builtins", "set"): _Sealed(set),
+    ("__builtin__", "set"): _Sealed(set),
 }
 _DTYPES = {name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
 
@@ -114,17 +130,21 @@ def tensors_of(value: Any) -> dict[str, Tensor]:
 
     Buffers that a module does not save are among them.
     """
-    return dict(_named(value, ""))
+    return dict(_named(value, "", frozenset()))
 
 
-def _named(value: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+def _named(value: Any, prefix: str, above: frozenset[int]) -> Iterator[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         yield prefix.removesuffix("."), value.detach()
-    elif isinstance(value, Inert):
+        return
+    if id(value) in above:
+        return  # It holds itself.
+    above |= {id(value)}
+    if isinstance(value, Inert):
         parts = [value.state.get(part) for part in ("_parameters", "_buffers", "_modules")]
         if any(isinstance(part, Mapping) for part in parts):
             for part in parts:
-                yield from _named(part, prefix)
+                yield from _named(part, prefix, above)
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _named(item, f"{prefix}{name}.")
+            yield from _named(item, f"{prefix}{name}.", above)

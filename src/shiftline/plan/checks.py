@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from shiftline.declare.architectures import Leaf
 from shiftline.declare.distributions import (
     ClassRates,
+    ClassShares,
     Cropped,
     Distribution,
     FewShot,
@@ -79,6 +80,9 @@ def count(distribution: Distribution, splits: Mapping[Split, SplitRecord]) -> in
     if isinstance(distribution, Indices):
         kept = _kept_ids(distribution) or frozenset()
         return min(whole, len(kept))
+    if isinstance(distribution, ClassShares) and isinstance(_pixels_aside(distribution.of), Split):
+        of_class = zip(distribution.shares, splits[distribution.source].class_counts, strict=False)
+        return sum(int(share * n + 1e-9) for share, n in of_class)
     if isinstance(distribution, ClassRates) and isinstance(_pixels_aside(distribution.of), Split):
         # Labels decide; over a whole split they are known. Over a part they are counted before the first job.
         pairs = zip(distribution.rates, splits[distribution.source].class_counts, strict=False)
@@ -163,6 +167,11 @@ def _check_distribution(name: str, distribution: Distribution, splits: Mapping[S
             raise DeclarationError(
                 f"{name}: class_rates has {len(step.rates)} rates, {distribution.source} has {len(record.classes)} "
                 f"classes ({', '.join(record.classes[:12])}): give one rate per class."
+            )
+        if isinstance(step, ClassShares) and len(step.shares) != len(record.classes):
+            raise DeclarationError(
+                f"{name}: class_shares has {len(step.shares)} shares, {distribution.source} has {len(record.classes)} classes: "
+                "give one share per class."
             )
         if isinstance(step, ClassRates):
             gone = [
@@ -464,7 +473,7 @@ def _within(distribution: Distribution, reference: Distribution | None) -> bool:
     """The distribution is a reference split, or a subset of it with the same pixels."""
     step = distribution
     while step != reference:
-        if not isinstance(step, (Fraction, Indices, ClassRates, GroupRates, FewShot, LabelNoise)):
+        if not isinstance(step, (Fraction, Indices, ClassRates, ClassShares, GroupRates, FewShot, LabelNoise)):
             return False
         step = step.of
     return True

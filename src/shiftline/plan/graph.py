@@ -13,7 +13,7 @@ from shiftline.declare.output_space import Ensemble
 from shiftline.declare.recipes import Stored, ZeroShot, cached_features
 from shiftline.declare.study import Study
 from shiftline.declare.support import SupportModel
-from shiftline.declare.sweeps import Best, HeldOut, Replicate, Unresolved
+from shiftline.declare.sweeps import Best, HeldOut, Unresolved
 from shiftline.declare.training import Checkpoint, FromScratch
 from shiftline.declare.weight_space import FisherAverage, GreedySoup
 from shiftline.errors import PlanError
@@ -326,9 +326,12 @@ class _Builder:
 
     def _placeholder(self, model: Unresolved) -> str:
         """Return the key of what stands for trainings of a winner that is not known yet."""
-        parents = [key for child in children(model) for key in self._parents(child)]
-        fields = {"seed": model.seed} if isinstance(model, Replicate) else {"recipe": describe(model)}
-        return self.add("replicate", fields, parents, describe(model), model=model, deferred=True)
+        below: Model = model
+        while isinstance(below, Unresolved):
+            below = below.of  # What lies between is no model of its own.
+        return self.add(
+            "replicate", {"recipe": describe(model)}, self._parents(below), describe(model), model=model, deferred=True
+        )
 
     def deferred(self, model: Model) -> bool:
         """Some selection in the expression has not been made."""

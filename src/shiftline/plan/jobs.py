@@ -15,7 +15,7 @@ from shiftline.plan.spaces import Projection
 
 REVISIONS = {
     "train": 1, "zero-shot": 1, "published": 1, "probe": 1, "dfr": 1, "features": 2, "keep": 1, "greedy-soup": 2, "fisher": 2,
-    "fisher-average": 1, "batch-norm": 1, "own": 1, "domain-features": 1, "domain-tuning": 1, "domain-fold": 1,
+    "fisher-average": 1, "batch-norm": 1, "own": 1, "domain-features": 1, "domain-tuning": 2, "domain-fold": 2,
     "support": 1, "support-part": 1, "predict": 2, "ensemble": 1, "score": 3, "select": 2, "replicate": 1,
 }  # fmt: skip
 """Kinds of jobs. A number is raised when the results of a kind change their meaning: its keys change with it.
@@ -163,11 +163,11 @@ class Plan:
         Raises
         ------
         DeclarationError
-            No group, or no job that a group needs, is of that name: those that are there are listed.
+            There is no group, or no kind of job, of that name: those that exist are listed.
         """
         names: list[str] = []
         for pattern in groups:
-            found = [group for group in self.study.groups if pattern in (group, "*") or fnmatchcase(group, pattern)]
+            found = [group for group in self.study.groups if group == pattern or fnmatchcase(group, pattern)]
             if not found:
                 raise DeclarationError(
                     f"{self.study.name!r} has no group {pattern!r}: its groups are {', '.join(map(repr, self.study.groups))}."
@@ -178,13 +178,9 @@ class Plan:
         )  # fmt: skip
         if not (wanted := set(kinds)):
             return whole
-        ends = [key for key in whole if self.jobs[key].kind in wanted]
-        if not ends:
-            there = dict.fromkeys(job.kind for key, job in self.jobs.items() if key in whole)
-            raise DeclarationError(
-                f"{self.study.name!r} has no job of the kind {', '.join(sorted(wanted))}: it has {', '.join(there)}."
-            )
-        return self.ancestors(ends)
+        if unknown := sorted(wanted - REVISIONS.keys()):
+            raise DeclarationError(f"there is no kind of job {unknown[0]!r}: the kinds are {', '.join(REVISIONS)}.")
+        return self.ancestors(key for key in whole if self.jobs[key].kind in wanted)
 
     def ancestors(self, keys: Iterable[str]) -> set[str]:
         """Return some keys, and those of every job that they are made from."""
