@@ -135,6 +135,7 @@ def test_everybody_has_a_partner_in_the_batch_and_is_one(digits_data):
         assert torch.equal(batch.partners.labels, batch.labels[places])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [2, 3])
 def test_several_processes_have_the_partners_of_one(digits_data, world):
     options = {"mixed": True, "batch_size": 50, "augmentations": [Translate(2)]}

@@ -209,6 +209,7 @@ def test_verify_repair_and_run_heal_a_store(tiny, tmp_path):
     assert not list((copy / "damaged").iterdir())
 
 
+@pytest.mark.slow
 def test_plot_writes_figures_with_their_numbers(tiny, tmp_path):
     files = ok("plot", TINY, "--store", tiny.store.root, "--out", tmp_path).split()
     assert [Path(f).name for f in files] == [

@@ -81,6 +81,8 @@ from shiftline.models.preprocessing import prepare
 from shiftline.models.spec import build_classifier
 from shiftline.testing import check_study
 
+pytestmark = pytest.mark.slow
+
 
 class SmallNormed(Architecture):
     """A user's own architecture, with batch norm."""

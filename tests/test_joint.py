@@ -187,6 +187,7 @@ def test_an_average_has_the_degrees_of_freedom_of_its_least_certain_line():
         assert row.df == pytest.approx(4 / row.share**2, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_comparison_knows_what_is_uncertain_about_the_line():
     """Two models on the line at its two ends: their images alone would often call them different."""
     wrong = 0

@@ -365,6 +365,7 @@ def mnist(tmp_path_factory, data_root):
     return place
 
 
+@pytest.mark.slow
 def test_a_task_is_patched_under_frozen_heads(mnist):
     from safetensors.torch import load_file
 

@@ -404,6 +404,7 @@ def test_a_part_that_is_too_small_fails_alone_and_lists_the_sizes(new_store):
     assert table["poor"].all()
 
 
+@pytest.mark.slow
 def test_folds_without_an_example_are_refused_in_their_job(new_store):
     outcome = type("Many", (Small,), {"folds": 600})(store=new_store, quiet=True).run()
     assert any("Take fewer folds" in error for error in outcome.failed.values())

@@ -45,10 +45,12 @@ def _is_number(word: str) -> bool:
 
 
 def option(*names: str, help: str) -> Any:
+    """Return an option of a command."""
     return typer.Option(*names, help=help)
 
 
 def path_option(*names: str, help: str) -> Any:
+    """Return an option that takes a path."""
     return typer.Option(*names, help=help, callback=_at_home)
 
 
