@@ -172,7 +172,7 @@ def _draw_forest(
     ax.axvline(0, color="0.5", lw=0.9)
     ax.set_yticks(range(len(shifts)), [shift.replace(", ", ",\n") for shift in shifts], fontsize=8)
     ax.set_ylim(len(shifts) - 0.5, -0.5)
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+    ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     ax.set_xlabel("effective robustness (pp)", fontsize=9)
     ax.tick_params(axis="x", labelsize=8)
     sns.despine(ax=ax, left=True)
