@@ -34,6 +34,7 @@ from shiftline.errors import DeclarationError
 from shiftline.experiments.imagenet_support_split import FROM_SCRATCH, PRE_TRAINED, ImageNetSupportSplit
 from shiftline.experiments.imagenet_synthetic_shift import ImageNetSyntheticShift, class_shares
 from shiftline.loading import make_study
+from test_data_studies import prepared
 
 
 def groups(study):
@@ -249,3 +250,31 @@ def test_one_expression_is_made_without_the_rest(tmp_path, data_root):
     assert study.store.complete() == {key}
     with pytest.raises(PlanError, match="name an expression that the study declares"):
         study.make(FromScratch(glyph_net("mlp"), epochs=1))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The number of unique classes")  # The miniature has few images of each.
+def test_the_study_of_satellite_images_runs_on_a_miniature(tmp_path):
+    splits = ("train", "id_val", "id_test", "val", "test")
+    prepared(tmp_path / "sets", tmp_path, "wilds-fmow", splits)
+    study = make_study("wilds_fmow", ["small=true"], tmp_path, quiet=True)
+    outcome = study.run()
+    assert outcome.exit_status == 0, outcome.failed
+    table = study.results()
+    later = table[table["primary"] & (table["distribution"] == "later years")]
+    assert set(later["metric"]) == {"wilds:acc_worst_region"}
+    assert table.groupby("group")["other_data"].first().to_dict()["DFR on later years"]
+    assert not table.groupby("group")["other_data"].first().to_dict()["fine-tuned"]
+    assert table["value"].notna().all()
+
+
+@pytest.mark.slow
+def test_the_study_of_darker_images_runs_on_a_miniature(tmp_path, monkeypatch):
+    from shiftline.data.miniature import make_miniature
+    from test_cli import ok
+
+    make_miniature("cifar10", tmp_path / "sets")
+    ok("data", "write", "cifar10", "--root", tmp_path / "sets", "--store", tmp_path, "--quiet")
+    study = make_study("cifar10_brightness", ["small=true"], tmp_path, quiet=True)
+    assert study.run().exit_status == 0
+    assert set(study.results()["distribution"]) == {"reference", "reference val", "half the brightness"}

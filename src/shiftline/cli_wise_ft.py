@@ -291,6 +291,7 @@ def run_quietly(study: ExperimentManager, *, quiet: bool) -> bool:
 
 
 def device_name() -> str:
+    """Return the name of the device that models run on."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
