@@ -184,6 +184,7 @@ def _run_in_processes(devices: int, arguments: list[str], *, threads: int) -> in
 
 
 def report(outcome: Outcome, name: str, study: str, *, quiet: bool) -> None:
+    """Print what a run did, and on standard error what it could not do."""
     if outcome.followed:
         return
     total = len(outcome.plan.jobs)
