@@ -27,7 +27,7 @@ PAGE = (ROOT / "docs" / "coming-from.md").read_text()
 BLOCKS = [block.replace("\\\n", " ") for block in re.findall(r"```bash\n(.*?)```", PAGE, flags=re.S)]
 SMALLER = {
     "ViT-B/32": "random-clip", "ViT-L/14": "random-clip", "--epochs=10": "--epochs=1", "--epochs=5": "--epochs=1",
-    "checkpoint_10": "checkpoint_1", "ImageNet16": "ImageNet1", "scripts/": f"{ROOT}/scripts/",
+    "checkpoint_10": "checkpoint_1", "ImageNet16": "ImageNet1", "scripts/": f"'{ROOT}/scripts/'",
 }  # fmt: skip
 """What makes the commands of the page cheap enough for a test."""
 THROUGH_SLURM = ("imagenet_synthetic_shift_baseline.sh", "imagenet_support_split.sh evaluate")
@@ -212,7 +212,7 @@ def test_the_notebooks_on_digits(name, pictures, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_the_notebooks_on_a_miniature(ask, tmp_path):
-    ask.run(f"bash {ROOT}/scripts/imagenet_support_split.sh estimate all small=true --local --quiet")
+    ask.run("bash scripts/imagenet_support_split.sh estimate all small=true --local --quiet")
     where = {"SHIFTLINE_STORE": str(ask.folder / "results"), "SHIFTLINE_SMALL": "1"}
     assert len(executed("imagenet_synthetic_shift", tmp_path, **where)) >= 2
     assert len(executed("imagenet_support_split", tmp_path, **where)) >= 5
