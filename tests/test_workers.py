@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import signal
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from shiftline import SGD, ExperimentManager, FromScratch, Recipe, glyph_net, handwritten_digits
+from shiftline.declare.expressions import Model
 from shiftline.jobs.context import NoProgress
 from shiftline.launch.activity import Activity, doing
 from shiftline.launch.workers import crowding
@@ -241,6 +244,68 @@ def test_deaths_are_counted_until_a_job_is_done(tmp_path):
     attempts.record_failure("j", "label", ValueError("x"))
     assert attempts.failed_since(before - 1) == {"j"}
     assert attempts.failed_since(time.time() + 60) == set()
+
+
+def test_what_a_worker_died_with_is_not_taken_by_another_before_that_is_counted(tmp_path):
+    attempts, since = Attempts(Store(tmp_path)), time.time()
+
+    def worker(what, since=math.inf):
+        program = (
+            "import os, sys; from math import inf; from pathlib import Path; from shiftline.store.artifacts import Store; "
+            "from shiftline.store.attempts import Attempts\n"
+            f"with Attempts(Store(Path({str(tmp_path)!r}))).claim('k', since={since}) as mine: {what}"
+        )
+        process = subprocess.Popen([sys.executable, "-c", program])
+        return process.wait(), process.pid
+
+    def take(since):
+        return worker("sys.exit(0 if mine else 9)", since)[0] == 0
+
+    _, dead = worker("os.kill(os.getpid(), 9)")
+    assert attempts.left_by(dead) == ["k"]
+    assert attempts.left_by(dead + 1) == []
+    assert not take(since)
+    # For workers that were started later it is another run's affair, and for processes that are no workers.
+    assert take(time.time())
+    _, dead = worker("os.kill(os.getpid(), 9)")
+    with attempts.claim("k") as mine:
+        assert mine
+    assert attempts.left_by(dead) == []
+    assert take(since)
+
+
+class Spoiler(Recipe):
+    """While it is made, what SPOILED names fails in another process."""
+
+    tag = "tests/spoiler"
+    number: int
+    init: Model
+
+    def make(self, work):
+        for key in SPOILED:
+            Attempts(STORES[0]).record_failure(key, "spoiled", ValueError("in another worker"))
+        return work.model(self.init)
+
+
+SPOILED: list[str] = []
+STORES: list[Store] = []
+
+
+def test_what_fails_in_another_worker_meanwhile_is_not_tried_again(tmp_path, data_root):
+    class Spoiled(ExperimentManager):
+        name = "spoiled"
+        reference = handwritten_digits()
+
+        def models(self):
+            net = FromScratch(glyph_net("linear"), epochs=1, batch_size=50, optimizer=SGD(lr=0.05))
+            return {"spoilers": [Spoiler(number, net) for number in range(2)]}
+
+    (tmp_path / "data").symlink_to(data_root)
+    study = Spoiled(store=tmp_path, quiet=True)
+    own = [job.key for job in study.plan().jobs.values() if job.kind == "own"]
+    SPOILED[:], STORES[:] = own, [study.store]
+    study.work(since=time.time() - 60, parent=os.getppid())
+    assert sum(map(study.store.has, own)) == 1
 
 
 def test_a_released_claim_says_nothing(tmp_path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -144,23 +146,7 @@ class ExperimentManager:
         Outcome
             What was made, what failed and what is blocked; failures do not raise.
         """
-        from shiftline.launch.in_process import StopFlag
-        from shiftline.launch.progress import RunProgress
-
-        stop, progress = StopFlag(), RunProgress(self.name, quiet=self.quiet or _follows())
-        with stop.listening():
-            if not groups and not kinds:
-                return self._run(stop, progress, fail_fast=fail_fast)
-            self.plan().needed_by(groups, kinds)  # A name that does not exist is found before any time is spent.
-
-            def unwanted() -> set[str]:
-                plan = self._plan(write=False)
-                return set(plan.jobs) - plan.needed_by(groups, kinds)
-
-            outcome = self._run(stop, progress, fail_fast=fail_fast, skip=unwanted)
-        outside = unwanted()
-        outcome.blocked = [job for job in outcome.blocked if job.key not in outside]
-        return outcome
+        return self._run_here(lambda plan: plan.needed_by(groups, kinds), fail_fast=fail_fast)
 
     def work(self, *, since: float, parent: int, fail_fast: bool = False) -> Outcome:
         """Run jobs as one of several processes that share a store, until nothing is left for this one.
@@ -175,11 +161,11 @@ class ExperimentManager:
         from shiftline.launch.in_process import StopFlag
         from shiftline.launch.progress import RunProgress
 
-        stop, attempts = StopFlag(), Attempts(self.store)
+        stop = StopFlag()
         with stop.listening():
             return self._run(
                 lambda: stop() or os.getppid() != parent, RunProgress(self.name, quiet=True), fail_fast=fail_fast,
-                skip=lambda: attempts.failed_since(since),
+                since=since,
             )  # fmt: skip
 
     def freeze(
@@ -256,30 +242,18 @@ class ExperimentManager:
         TrainingError
             It, or something that it needs, failed.
         """
-        from shiftline.launch.in_process import StopFlag, run_plan
-        from shiftline.launch.progress import RunProgress
 
-        def wanted() -> tuple[str, set[str]]:
-            plan = self._recorded_plan()
+        def wanted(plan: Plan) -> set[str]:
             if model not in plan.artifacts:
                 raise PlanError(
                     f"{self.name!r} makes no {describe(model)}: name an expression that the study declares."
                 )
-            key = plan.artifacts[model]
-            return key, plan.ancestors([key])
+            return plan.ancestors([plan.artifacts[model]])
 
-        stop = StopFlag()
-        with stop.listening():
-            outcome = self._together(
-                stop, RunProgress(self.name, quiet=self.quiet or _follows()),
-                lambda context: run_plan(
-                    self._recorded_plan, context, self.store, stop=stop, fail_fast=True,
-                    skip=lambda: set(self._recorded_plan().jobs) - wanted()[1],
-                ),
-            )  # fmt: skip
-        key, needed = wanted()
+        outcome = self._run_here(wanted, fail_fast=True)
+        key = outcome.plan.artifacts[model]
         if not self.store.has(key):
-            errors = [error for failed, error in outcome.failed.items() if failed in needed]
+            errors = list(outcome.failed.values())
             raise TrainingError(f"{describe(model)} was not made: {errors[0] if errors else 'the run was stopped.'}")
         return key
 
@@ -546,17 +520,34 @@ class ExperimentManager:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
+    def _run_here(self, wanted: Callable[[Plan], AbstractSet[str]], *, fail_fast: bool) -> Outcome:
+        """Run what is wanted of the plan, listening to signals."""
+        from shiftline.launch.in_process import StopFlag
+        from shiftline.launch.progress import RunProgress
+
+        stop = StopFlag()
+        with stop.listening():
+            progress = RunProgress(self.name, quiet=self.quiet or _follows())
+            return self._run(stop, progress, fail_fast=fail_fast, wanted=wanted)
+
     def _run(
-        self, stop: Callable[[], bool], progress: RunProgress, *, fail_fast: bool, skip: Callable[[], set[str]] = set
+        self,
+        stop: Callable[[], bool],
+        progress: RunProgress,
+        *,
+        fail_fast: bool,
+        since: float = math.inf,
+        wanted: Callable[[Plan], AbstractSet[str]] = lambda plan: plan.jobs.keys(),
     ) -> Outcome:
-        """Run all that is not complete and can be run."""
+        """Run all that is wanted, not complete, and can be run."""
         from shiftline.launch.in_process import run_plan
 
         self.declaration()
 
         def everything(context: Callable[[Plan], Context]) -> Outcome:
             return run_plan(
-                self._recorded_plan, context, self.store, stop=stop, announce=progress.announce, skip=skip, fail_fast=fail_fast
+                self._recorded_plan, context, self.store, stop=stop, announce=progress.announce, since=since, wanted=wanted,
+                fail_fast=fail_fast,
             )  # fmt: skip
 
         return self._together(stop, progress, everything)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -100,10 +101,11 @@ def run_plan(
     *,
     stop: Callable[[], bool],
     announce: Callable[[int, int], None] = lambda done, total: None,
-    skip: Callable[[], set[str]] = set,
+    since: float = math.inf,
+    wanted: Callable[[Plan], AbstractSet[str]] = lambda plan: plan.jobs.keys(),
     fail_fast: bool = False,
 ) -> Outcome:
-    """Run every job that is not complete.
+    """Run every job that is wanted and not complete.
 
     Parameters
     ----------
@@ -115,8 +117,11 @@ def run_plan(
         True when no new job should start.
     announce : callable
         Called with (jobs done, jobs in all).
-    skip : callable
-        Returns the keys of jobs that others have tried in vain: they are not tried again.
+    since : float
+        When the workers were started that this process is one of, in seconds since 1970: what has failed since in one of them
+        is tried by no other.
+    wanted : callable
+        From the plan, as it is when a selection has been made, to the keys of the jobs to run; all of them unless given.
     fail_fast : bool
         Start nothing more once a job has failed.
     """
@@ -130,7 +135,7 @@ def run_plan(
         announce(sum(key in complete for key in plan.jobs), len(plan.jobs))
         if fail_fast and outcome.failed:
             break
-        ready = _ready(plan, complete, outcome.failed.keys() | skip())
+        ready = _ready(plan, complete, outcome.failed.keys() | attempts.failed_since(since), wanted(plan))
         if not ready:
             fresh = store.complete()
             # A selection that was made since gives some of what waits for it a key of its own.
@@ -143,15 +148,18 @@ def run_plan(
             context = make_context(plan)
         context.plan = plan
         failures = len(outcome.failed)
-        finished = _run_batch(ready, context, attempts, outcome, stop, fail_fast=fail_fast)
+        finished = _run_batch(ready, context, attempts, outcome, stop, fail_fast=fail_fast, since=since)
         complete |= finished
         if not finished and len(outcome.failed) == failures and not stop():
             time.sleep(_WAIT_SECONDS)  # Everything that is ready is being made by another process.
             complete = store.complete()
     outcome.interrupted = outcome.interrupted or stop()
     if not outcome.interrupted:
+        asked = wanted(outcome.plan)
         outcome.blocked = [
-            job for job in outcome.plan.jobs.values() if job.key not in complete and job.key not in outcome.failed
+            job
+            for key, job in outcome.plan.jobs.items()
+            if key in asked and key not in complete and key not in outcome.failed
         ]
     outcome.seconds = time.monotonic() - started
     return outcome
@@ -186,12 +194,13 @@ def run_jobs(
     return outcome
 
 
-def _ready(plan: Plan, complete: set[str], failed: AbstractSet[str]) -> list[Job]:
+def _ready(plan: Plan, complete: set[str], failed: AbstractSet[str], wanted: AbstractSet[str]) -> list[Job]:
     """Return the jobs to run next: models before predictions, so that predictions can share their decoding."""
     ready = [
         job
         for job in plan.jobs.values()
-        if job.key not in complete
+        if job.key in wanted
+        and job.key not in complete
         and job.key not in failed
         and not job.deferred
         and all(parent in complete for parent in job.parents)
@@ -212,6 +221,7 @@ def _run_batch(
     stop: Callable[[], bool],
     *,
     fail_fast: bool,
+    since: float = math.inf,
 ) -> set[str]:
     """Run ready jobs group by group; return the keys that are complete afterwards."""
     finished: set[str] = set()
@@ -220,7 +230,10 @@ def _run_batch(
         group = pending.pop(0)
         with ExitStack() as claims:
             # Another process may hold some of them: those are left to it.
-            mine = [job for job in group if claims.enter_context(attempts.claim(job.key))]
+            mine = [job for job in group if claims.enter_context(attempts.claim(job.key, since=since))]
+            # Asked with the claims in hand: what fails elsewhere is written down before its claim is free.
+            in_vain = attempts.failed_since(since)
+            mine = [job for job in mine if job.key not in in_vain]
             there = {job.key for job in mine if context.store.has(job.key)}
             finished |= there
             mine = [job for job in mine if job.key not in there]

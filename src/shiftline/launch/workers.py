@@ -139,41 +139,35 @@ class Workers:
             late = self.timeout is not None and mine is not None and time.time() - mine.held > self.timeout
             if late and mine is not None and not worker.timed_out:
                 worker.timed_out = True
-                # Written down before its claim is free: nobody else must take the job up meanwhile.
-                self._blame(mine, f"it took longer than the {self.timeout:g} s of --job-timeout and was killed")
                 worker.process.kill()
             return worker
         if status in ORDERLY:
             return None
-        if not worker.timed_out:
-            self._bury(mine, status)
+        self._bury(worker, status, mine)
         return None if self.stopped else self._start(worker.slot)
 
-    def _bury(self, mine: Doing | None, status: int) -> None:
-        """Write down what a worker held when it died."""
-        killed = status < 0
-        reason = (
-            f"its process was killed by {signal.Signals(-status).name}"
-            if killed
-            else f"its process ended with status {status}"
-        )
-        if mine is not None and self._blame(mine, reason):
-            file_of(self.store, mine.host, mine.pid).unlink(missing_ok=True)
-            return
-        self._fruitless += 1
+    def _bury(self, worker: Worker, status: int, mine: Doing | None) -> None:
+        """Count a death for every job that a worker held when it died; one that was tried too often has failed."""
+        if worker.timed_out:
+            reason = f"it took longer than the {self.timeout:g} s of --job-timeout and was killed"
+        elif status < 0:
+            reason = f"its process was killed by {signal.Signals(-status).name}"
+        else:
+            reason = f"its process ended with status {status}"
+        # What it said last may be older than what it held: the claims are what counts.
+        held = self.attempts.left_by(worker.process.pid)
+        for key in held:
+            if not self.store.has(key) and (tries := self.attempts.record_death(key, reason)) > self.retries:
+                error = DeviceError(f"{reason} ({tries} times; the last time on {socket.gethostname()})")
+                self.attempts.record_failure(key, mine.label if mine and key in mine.keys else key[:12], error)
+            with self.attempts.claim(key):
+                pass  # From now on another worker may take it.
+        file_of(self.store, socket.gethostname(), worker.process.pid).unlink(missing_ok=True)
+        self._fruitless += not held
         if self._fruitless >= FRUITLESS:
             raise DeviceError(
                 f"{self._fruitless} workers died before they held a job ({reason}): run the study without --workers to see why."
             )
-
-    def _blame(self, mine: Doing, reason: str) -> bool:
-        """Count a death for every job that a worker holds; one that was tried too often has failed. Return whether it held any."""
-        held = [key for key in mine.keys if not self.store.has(key)]
-        for key in held:
-            if (tries := self.attempts.record_death(key, reason)) > self.retries:
-                error = DeviceError(f"{reason} ({tries} times; the last time on {mine.host})")
-                self.attempts.record_failure(key, mine.label, error)
-        return bool(held)
 
 
 def check_workers(wanted: int, devices: int) -> int:

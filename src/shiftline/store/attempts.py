@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import socket
@@ -37,11 +38,18 @@ class Attempts:
         return self.folder(key) / "log.jsonl"
 
     @contextmanager
-    def claim(self, key: str) -> Iterator[bool]:
+    def claim(self, key: str, *, since: float = math.inf) -> Iterator[bool]:
         """Take a key for this process; yields False when another process holds it.
 
         The claim is a file lock, so that it ends with its process, however that ends. It only saves work: two processes
         that publish the same key do no harm.
+
+        Parameters
+        ----------
+        key : str
+        since : float
+            When the workers were started that this process is one of, in seconds since 1970. What one of them has died with is
+            not taken before their parent has counted that death (`bury`).
         """
         with disk_errors(self.root):
             handle = self._open_claim(key)
@@ -54,8 +62,13 @@ class Attempts:
             except OSError:
                 pass  # A file system without locks: the work may be done twice, nothing else.
             handle.seek(0)
-            handle.truncate()
-            mine = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()})
+            left = _claimant(handle.read())
+            here = {"host": socket.gethostname(), "parent": os.getppid()}
+            if left.items() >= here.items() and left["started"] >= since:
+                yield False
+                return
+            handle.truncate(0)
+            mine = json.dumps(here | {"pid": os.getpid(), "started": time.time()})
             with disk_errors(self.root):
                 os.write(handle.fileno(), mine.encode())
             try:
@@ -75,6 +88,16 @@ class Attempts:
             with suppress(FileNotFoundError):  # The process that finished this key has just removed the folder.
                 return (self.folder(key) / "claim").open("a+")
 
+    def left_by(self, pid: int) -> list[str]:
+        """Return the keys that a process of this machine held when it died."""
+        here = {"host": socket.gethostname(), "pid": pid}
+        found = []
+        for key in sorted(self.started()):
+            with suppress(OSError):
+                if _claimant((self.folder(key) / "claim").read_text()).items() >= here.items():
+                    found.append(key)
+        return found
+
     def started(self) -> set[str]:
         """Return the keys that something was tried for and that may be held or have failed."""
         try:
@@ -83,14 +106,13 @@ class Attempts:
             return set()
 
     def holder(self, key: str) -> dict[str, Any] | None:
-        """Return who works on a key now: {"host", "pid", "started"}, or None."""
+        """Return who works on a key now: {"host", "pid", "parent", "started"}, or None."""
         try:
             with (self.folder(key) / "claim").open("r") as handle:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    text = handle.read()
-                    return json.loads(text) if text else {"host": "?", "pid": 0, "started": 0.0}
+                    return _claimant(handle.read()) or {"host": "?", "pid": 0, "parent": 0, "started": 0.0}
         except OSError:
             pass
         return None
@@ -139,6 +161,8 @@ class Attempts:
 
         The clocks of other machines say nothing about this one's moments.
         """
+        if moment == math.inf:
+            return set()
         here = socket.gethostname()
         failures = ((key, self.failure(key)) for key in self.failed())
         return {key for key, failure in failures if failure and failure["host"] == here and failure["moment"] >= moment}
@@ -148,3 +172,11 @@ class Attempts:
         (self.folder(key) / "failure.json").unlink(missing_ok=True)
         (self.folder(key) / "deaths.json").unlink(missing_ok=True)
         shutil.rmtree(self.state(key), ignore_errors=True)
+
+
+def _claimant(text: str) -> dict[str, Any]:
+    """Return what a process wrote into a claim; nothing where it had no time to finish that."""
+    try:
+        return dict(json.loads(text))
+    except ValueError:
+        return {}
