@@ -14,6 +14,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import timm
+import torch
+from safetensors.torch import save_file
 
 from shiftline import (
     DFR,
@@ -26,6 +29,8 @@ from shiftline import (
     FineTunedClassifier,
     FromScratch,
     LinearProbe,
+    LocalWeights,
+    Published,
     Recipe,
     Reference,
     SupportSplit,
@@ -41,6 +46,7 @@ from shiftline import (
     keep,
     with_batch_norm,
 )
+from shiftline import timm as timm_leaf
 from shiftline.declare.expressions import Model
 from shiftline.declare.recipes import PROMPTS
 from shiftline.errors import StoreError
@@ -88,6 +94,7 @@ class OneOfEach(ExperimentManager):
     }
     baseline = "tuned"
     threads = 1
+    weights = ""
 
     def models(self):
         few = self.reference.train.few_shot(5)
@@ -102,6 +109,7 @@ class OneOfEach(ExperimentManager):
             "combined": [greedy_soup(tuned), keep(average(tuned)), with_batch_norm(normed)[1]],
             "fisher": fisher_average(tuned[:2], examples=6, train_on=few),
             "own": Halved(tuned[0]),
+            "published": Published(LocalWeights(timm_leaf("test_vit"), self.weights)),
             "outputs": ensemble([tuned[0], clip]),
             "chosen": best(tuned[:2]),
         }
@@ -113,6 +121,9 @@ def complete(tmp_path_factory, data_root):
     root = tmp_path_factory.mktemp("complete") / "store"
     root.mkdir()
     shutil.copytree(data_root, root / "data")
+    OneOfEach.weights = str(tmp_path_factory.mktemp("published") / "weights.safetensors")
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_vit", num_classes=10).state_dict(), OneOfEach.weights)
     study = OneOfEach(store=root, quiet=True)
     outcome = study.run()
     assert outcome.exit_status == 0, outcome.failed
