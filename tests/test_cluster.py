@@ -42,20 +42,21 @@ def cluster():
 
 
 LONG = """
-import time
+import os, time
 
 from shiftline import *
 from shiftline.identity import speed_only
 
 
 class Pause(Augmentation):
-    'Changes nothing, slowly: a training takes as long as a test needs, on any machine.'
+    'Changes nothing, slowly until a file is there: a training takes as long as a test needs, on any machine.'
 
     tag = "tests/pause"
-    seconds: float = speed_only(default=0.0)
+    until: str = speed_only(default="")
 
     def apply(self, images, ids, *, seed, epoch):
-        time.sleep(self.seconds)
+        if self.until and not os.path.exists(self.until):
+            time.sleep(0.5)
         return images
 
 
@@ -64,12 +65,12 @@ class Long(ExperimentManager):
     reference = handwritten_digits()
     threads = 1
 
-    def __init__(self, *, seeds: int = 1, devices: int = 1, seconds: float = 0.0, **options):
+    def __init__(self, *, seeds: int = 1, devices: int = 1, until: str = "", **options):
         super().__init__(**options)
         # 20 steps an epoch.
         self.settings = {
-            "train_on": self.reference.train.indices(range(900)), "epochs": 50, "batch_size": 45, "devices": devices,
-            "optimizer": SGD(lr=0.05), "augment": [Pause(seconds / 1000)],
+            "train_on": self.reference.train.indices(range(900)), "epochs": 20, "batch_size": 45, "devices": devices,
+            "optimizer": SGD(lr=0.05), "augment": [Pause(until)],
         }
         self.seeds = seeds
 
@@ -102,16 +103,15 @@ def slurm(*command):
 
 
 def finished(jobs, *, seconds=500):
-    """Wait until no task of these arrays is in the queue; return how many requeued tasks were released on the way."""
-    deadline, released = time.monotonic() + seconds, 0
+    """Wait until no task of these arrays is in the queue; what was requeued is let go."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         rows = slurm("squeue", "--noheader", "--array", "--format=%F %F_%K %r").splitlines()
         if not any(int(row.split()[0]) in jobs for row in rows):
-            return released
+            return
         for _, task, reason in (row.split(maxsplit=2) for row in rows):
             if reason == "BeginTime":
                 _release(task)
-                released += 1
         time.sleep(0.5)
     raise AssertionError(f"still in the queue after {seconds} s: {rows}")
 
@@ -146,17 +146,20 @@ def test_a_study_through_slurm_arrays_has_the_same_keys_and_bits(cluster, tmp_pa
 
 
 def test_a_time_limit_that_is_reached_three_times_changes_nothing(cluster, tmp_path, data_root, undisturbed):
-    path, store = small(tmp_path, data_root, LONG)
-    jobs = launched(path, store, "seconds=40", "--", "--cpus-per-task=1", "--time=1", "--signal=B:USR1@35")
-    assert finished(jobs) >= 3
-    assert outputs(store).count("stopped: what can go on later is saved") >= 3
+    path, store, gate = *small(tmp_path, data_root, LONG), tmp_path / "gate"
+    # The limit is one minute, and SLURM, which looks every 30 s, warns when 15 to 45 s of it are over.
+    jobs = launched(path, store, f"until={gate}", "--", "--cpus-per-task=1", "--time=1", "--signal=B:USR1@15")
+    while outputs(store).count("stopped: what can go on later is saved") < 3:
+        _released(jobs[0])
+    gate.touch()
+    finished(jobs)
     assert content(store) == undisturbed()
 
 
 def test_a_training_that_is_requeued_in_an_epoch_goes_on_where_it_was(cluster, tmp_path, data_root, undisturbed):
     """Once by the signal that comes before a time limit, once by an administrator."""
-    path, store = small(tmp_path, data_root, LONG)
-    jobs = launched(path, store, "seconds=20", "--", "--cpus-per-task=1")
+    path, store, gate = *small(tmp_path, data_root, LONG), tmp_path / "gate"
+    jobs = launched(path, store, f"until={gate}", "--", "--cpus-per-task=1")
     reached = in_an_epoch(store)
     slurm("scancel", "--batch", "--signal=USR1", f"{jobs[0]}_0")
     _released(jobs[0])
@@ -164,13 +167,14 @@ def test_a_training_that_is_requeued_in_an_epoch_goes_on_where_it_was(cluster, t
     slurm("scontrol", "requeue", f"{jobs[0]}_0")
     _released(jobs[0])
     in_an_epoch(store, after=further)
+    gate.touch()
     finished(jobs)
     assert content(store) == undisturbed()
 
 
 def _released(job):
     """Wait until a requeued task is held back, and let it go."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while "BeginTime" not in slurm("squeue", "--noheader", "--array", "--format=%r", f"--jobs={job}"):
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -184,10 +188,11 @@ def _release(task):
 
 
 def test_half_an_array_that_is_cancelled_is_launched_again(cluster, tmp_path, data_root, undisturbed):
-    path, store = small(tmp_path, data_root, LONG)
-    jobs = launched(path, store, "seeds=2", "seconds=10", "--", "--cpus-per-task=1")
+    path, store, gate = *small(tmp_path, data_root, LONG), tmp_path / "gate"
+    jobs = launched(path, store, "seeds=2", f"until={gate}", "--", "--cpus-per-task=1")
     in_an_epoch(store)
     slurm("scancel", f"{jobs[0]}_1")
+    gate.touch()
     finished(jobs)
     rows = json.loads(ok("status", path, "seeds=2", "--store", store, "--format", "json"))
     assert sum(row["state"] == "complete" for row in rows) >= 1
@@ -199,15 +204,16 @@ def test_half_an_array_that_is_cancelled_is_launched_again(cluster, tmp_path, da
 
 
 def test_a_node_that_is_drained_or_lost_costs_time_only(cluster, tmp_path, data_root, undisturbed):
-    path, store = small(tmp_path, data_root, LONG)
+    path, store, gate = *small(tmp_path, data_root, LONG), tmp_path / "gate"
     slurm("scontrol", "update", f"nodename={NODES[1]}", "state=drain", "reason=test")
-    jobs = launched(path, store, "seconds=15", "--", "--cpus-per-task=1")
+    jobs = launched(path, store, f"until={gate}", "--", "--cpus-per-task=1")
     in_an_epoch(store)
     # A drained node finishes what it runs; one that is down loses it, and SLURM queues it again.
     slurm("scontrol", "update", f"nodename={NODES[0]}", "state=drain", "reason=test")
     slurm("scontrol", "update", f"nodename={NODES[0]}", "state=down", "reason=test")
     for node in NODES:
         slurm("scontrol", "update", f"nodename={node}", "state=resume")
+    gate.touch()
     finished(jobs)
     assert content(store) == undisturbed()
 
@@ -215,12 +221,14 @@ def test_a_node_that_is_drained_or_lost_costs_time_only(cluster, tmp_path, data_
 def test_two_tasks_on_two_nodes_share_a_training(cluster, tmp_path, data_root, undisturbed, monkeypatch):
     # Both nodes are this machine, whose name for a node resolves to nothing.
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    path, store = small(tmp_path, data_root, LONG)
+    path, store, gate = *small(tmp_path, data_root, LONG), tmp_path / "gate"
     jobs = launched(
-        path, store, "devices=2", "seconds=15", "--", "--cpus-per-task=1", "--nodes=2-2", "--ntasks-per-node=1"
+        path, store, "devices=2", f"until={gate}", "--", "--cpus-per-task=1", "--nodes=2-2", "--ntasks-per-node=1"
     )
     in_an_epoch(store)
     slurm("scancel", "--batch", "--signal=USR1", f"{jobs[0]}_0")
+    _released(jobs[0])
+    gate.touch()
     finished(jobs)
     assert outputs(store).count("stopped: what can go on later is saved") == 1
     made = content(store)
