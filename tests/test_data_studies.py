@@ -35,7 +35,7 @@ from shiftline.data.families.imagenet import sub_synsets, synsets
 from shiftline.data.prepare import write_listing
 from shiftline.data.sidecar import DataFolder
 from shiftline.declare.label_spaces import CIFAR10_AND_STL10
-from shiftline.jobs.predict import load_predictions
+from shiftline.jobs.predictions import load_predictions
 from test_cli import called, ok
 
 NATURAL = """

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from shiftline.errors import DeviceError
-from shiftline.jobs.predict import load_predictions
+from shiftline.jobs.predictions import load_predictions
 from shiftline.jobs.ranks import ALONE, check_devices, started_ranks
 from shiftline.loading import load_study
 from shiftline.models.spec import load_model

@@ -73,7 +73,7 @@ from shiftline.data.writer import Encoding, Example, write_split
 from shiftline.declare.expressions import Model, distinct
 from shiftline.declare.recipes import PROMPTS
 from shiftline.errors import DataError, DeclarationError, StoreError
-from shiftline.jobs.predict import load_predictions
+from shiftline.jobs.predictions import load_predictions
 from shiftline.jobs.probe import example_groups, fit_head, group_weights
 from shiftline.launch.planning import data_folder
 from shiftline.models.bank import ModelBank

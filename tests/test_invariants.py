@@ -23,7 +23,7 @@ from shiftline import ExperimentManager, FromScratch, Reference, Split, glyph_ne
 from shiftline.analysis import effective_robustness
 from shiftline.errors import DeclarationError
 from shiftline.jobs.context import Interrupted
-from shiftline.jobs.predict import load_predictions
+from shiftline.jobs.predictions import load_predictions
 from shiftline.jobs.run import run_group
 from shiftline.models.spec import load_model
 from shiftline.plan.graph import build_plan

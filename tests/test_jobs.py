@@ -13,7 +13,8 @@ from shiftline import SGD, FineTune, FromScratch, Interpolate, ZeroShot, glyph_c
 from shiftline.errors import StoreError, WeightsError
 from shiftline.jobs import predict as predict_module
 from shiftline.jobs.context import Context
-from shiftline.jobs.predict import load_predictions, predict_group
+from shiftline.jobs.predict import predict_group
+from shiftline.jobs.predictions import load_predictions
 from shiftline.jobs.score import select
 from shiftline.launch.planning import data_folder, leaf_records
 from shiftline.models.bank import ModelBank

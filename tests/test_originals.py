@@ -93,7 +93,7 @@ def parts(path):
 
 def test_weights_logits_counts_and_rows_are_those_of_the_formulas(tuned):
     from shiftline.experiments.wise_ft import WiseFT
-    from shiftline.jobs.predict import load_predictions
+    from shiftline.jobs.predictions import load_predictions
 
     place, _ = tuned
     zero, head, logits, labels = by_hand(place)

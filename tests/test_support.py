@@ -37,7 +37,7 @@ from shiftline.data.pixels import apply_transforms
 from shiftline.declare.codec import decode, encode
 from shiftline.declare.recipes import PROMPTS
 from shiftline.errors import AnalysisError, DeclarationError, PlanError
-from shiftline.jobs.predict import load_predictions
+from shiftline.jobs.predictions import load_predictions
 from shiftline.jobs.support import calibration_bins, calibration_slope, density_ratio
 from shiftline.launch.support import support_ratios
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tv
 
+from shiftline.data.pixels import tv
 from shiftline.data.randomness import uniform
 from shiftline.declare.transforms import (
     Augmentation,
@@ -141,24 +141,24 @@ def _colour_jitter(images: Tensor, ids: Tensor, jitter: ColourJitter, stream: st
     changed = []
     for image, (brightness, contrast, saturation, hue) in zip(images, signed, strict=True):
         if jitter.brightness:
-            image = tv.adjust_brightness(image, 1 + brightness * jitter.brightness)
+            image = tv().adjust_brightness(image, 1 + brightness * jitter.brightness)
         if jitter.contrast:
-            image = tv.adjust_contrast(image, 1 + contrast * jitter.contrast)
+            image = tv().adjust_contrast(image, 1 + contrast * jitter.contrast)
         if jitter.saturation:
-            image = tv.adjust_saturation(image, 1 + saturation * jitter.saturation)
+            image = tv().adjust_saturation(image, 1 + saturation * jitter.saturation)
         if jitter.hue:
-            image = tv.adjust_hue(image, hue * jitter.hue)
+            image = tv().adjust_hue(image, hue * jitter.hue)
         changed.append(image)
     return torch.stack(changed)
 
 
 def _shear(image: Tensor, x: float, y: float) -> Tensor:
     degrees = [math.degrees(math.atan(x)), math.degrees(math.atan(y))]
-    return tv.affine(image, angle=0.0, translate=[0, 0], scale=1.0, shear=degrees, center=[0, 0])
+    return tv().affine(image, angle=0.0, translate=[0, 0], scale=1.0, shear=degrees, center=[0, 0])
 
 
 def _move(image: Tensor, x: float, y: float) -> Tensor:
-    return tv.affine(image, angle=0.0, translate=[int(x), int(y)], scale=1.0, shear=[0.0, 0.0])
+    return tv().affine(image, angle=0.0, translate=[int(x), int(y)], scale=1.0, shear=[0.0, 0.0])
 
 
 RAND_AUGMENT: tuple[Callable[[Tensor, float, float], Tensor], ...] = (
@@ -167,15 +167,15 @@ RAND_AUGMENT: tuple[Callable[[Tensor, float, float], Tensor], ...] = (
     lambda image, strength, sign: _shear(image, 0, 0.3 * strength * sign),
     lambda image, strength, sign: _move(image, 150 / 331 * strength * sign * image.shape[-1], 0),
     lambda image, strength, sign: _move(image, 0, 150 / 331 * strength * sign * image.shape[-2]),
-    lambda image, strength, sign: tv.rotate(image, 30 * strength * sign),
-    lambda image, strength, sign: tv.adjust_brightness(image, 1 + 0.9 * strength * sign),
-    lambda image, strength, sign: tv.adjust_saturation(image, 1 + 0.9 * strength * sign),
-    lambda image, strength, sign: tv.adjust_contrast(image, 1 + 0.9 * strength * sign),
-    lambda image, strength, sign: tv.adjust_sharpness(image, 1 + 0.9 * strength * sign),
-    lambda image, strength, sign: tv.posterize(image, 8 - round(4 * strength)),
-    lambda image, strength, sign: tv.solarize(image, 255 * (1 - strength)),
-    lambda image, strength, sign: tv.autocontrast(image),
-    lambda image, strength, sign: tv.equalize(image),
+    lambda image, strength, sign: tv().rotate(image, 30 * strength * sign),
+    lambda image, strength, sign: tv().adjust_brightness(image, 1 + 0.9 * strength * sign),
+    lambda image, strength, sign: tv().adjust_saturation(image, 1 + 0.9 * strength * sign),
+    lambda image, strength, sign: tv().adjust_contrast(image, 1 + 0.9 * strength * sign),
+    lambda image, strength, sign: tv().adjust_sharpness(image, 1 + 0.9 * strength * sign),
+    lambda image, strength, sign: tv().posterize(image, 8 - round(4 * strength)),
+    lambda image, strength, sign: tv().solarize(image, 255 * (1 - strength)),
+    lambda image, strength, sign: tv().autocontrast(image),
+    lambda image, strength, sign: tv().equalize(image),
 )
 """Operations on (image, strength in [0, 1], sign), with the ranges of torchvision's RandAugment."""
 

@@ -12,10 +12,9 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tv
 
 from shiftline.data.augment import augment, centre_boxes, random_boxes
-from shiftline.data.pixels import apply_transforms, resize_and_cut
+from shiftline.data.pixels import apply_transforms, resize_and_cut, tv
 from shiftline.data.randomness import permutation
 from shiftline.data.readers import PlainReader, Reader, training_reader
 from shiftline.data.views import View
@@ -229,7 +228,7 @@ class TrainingBatches:
         for images in shifted_runs(self.view, self.reader.images(ids), ids, device=self.device):
             for image in images:
                 top, left, height, width = (int(number) for number in boxes[len(cut)])
-                cut.append(tv.resized_crop(image, top, left, height, width, [self.size, self.size], antialias=True))
+                cut.append(tv().resized_crop(image, top, left, height, width, [self.size, self.size], antialias=True))
         return torch.stack(cut)
 
     def _boxes(self, ids: np.ndarray, epoch: int) -> np.ndarray:

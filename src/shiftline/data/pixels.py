@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as tv
 
 from shiftline.data.lettering import write_words
 from shiftline.data.randomness import normal, uniform
@@ -41,6 +41,14 @@ PALETTE = (
 """Colours of Tint and Recolour, as fractions of the full range; classes beyond ten take them in turn."""
 
 
+@functools.cache
+def tv() -> Any:
+    """Return torchvision's operations on images; they take seconds to import, which what needs none of them is spared."""
+    from torchvision.transforms.v2 import functional
+
+    return functional
+
+
 def resize_and_cut(
     images: Tensor, *, short: int, size: int, interpolation: str = "bicubic", squash: bool = False
 ) -> Tensor:
@@ -63,8 +71,8 @@ def resize_and_cut(
     height, width = images.shape[-2:]
     if min(height, width) != short or (squash and height != width):
         sides = [short, short] if squash else [short]
-        images = tv.resize(images, sides, interpolation=InterpolationMode(interpolation), antialias=True)
-    return images if images.shape[-2:] == (size, size) else tv.center_crop(images, [size, size])
+        images = tv().resize(images, sides, interpolation=tv().InterpolationMode(interpolation), antialias=True)
+    return images if images.shape[-2:] == (size, size) else tv().center_crop(images, [size, size])
 
 
 def apply_transforms(transforms: Sequence[Transform], images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
@@ -127,13 +135,13 @@ def _rotate(transform: Rotate, images: Tensor, labels: Tensor, ids: Tensor) -> T
     border = torch.cat([images[:, :, 0], images[:, :, -1], images[:, :, :, 0], images[:, :, :, -1]], dim=2)
     fill = border.mean(dim=2)[:, :, None, None]
     # Rotating the difference to the fill lets one call serve images of different borders.
-    turned = tv.rotate(images - fill, transform.degrees, interpolation=tv.InterpolationMode.BILINEAR)
+    turned = tv().rotate(images - fill, transform.degrees, interpolation=tv().InterpolationMode.BILINEAR)
     return turned + fill
 
 
 def _blur(transform: Blur, images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
     reach = min(2 * int(3 * transform.sigma + 0.5) + 1, 2 * min(images.shape[-2:]) - 1)
-    return tv.gaussian_blur(images, [reach, reach], [transform.sigma, transform.sigma])
+    return tv().gaussian_blur(images, [reach, reach], [transform.sigma, transform.sigma])
 
 
 def _noise(transform: Noise, images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
@@ -151,7 +159,7 @@ def _brightness(transform: Brightness, images: Tensor, labels: Tensor, ids: Tens
 
 
 def _saturation(transform: Saturation, images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
-    grey = tv.rgb_to_grayscale(images)
+    grey = tv().rgb_to_grayscale(images)
     return grey + transform.factor * (images - grey)
 
 

@@ -7,12 +7,14 @@ by area, ours with libjpeg's accurate one and antialiased bicubic. Evaluation al
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import io
 import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -170,17 +172,11 @@ def _ffcv_loop(compiled: bool) -> Callable[..., int]:
 
 
 def _make_ffcv_loop(compiled: bool) -> Callable[..., int]:
-    import torch
-
-    threads = torch.get_num_threads()
-    try:
-        from ffcv.libffcv import imdecode, memcpy, resize_crop
-        from ffcv.pipeline.compiler import Compiler
-    finally:
-        # Importing FFCV sets torch to one thread for the whole process.
-        torch.set_num_threads(threads)
+    native = _ffcv_bindings()
+    imdecode, memcpy, resize_crop = native.imdecode, native.memcpy, native.resize_crop
     if compiled:
-        imdecode, memcpy, resize_crop = (Compiler.compile(f) for f in (imdecode, memcpy, resize_crop))
+        compile_ = _ffcv_compiler()
+        imdecode, memcpy, resize_crop = (compile_(f) for f in (imdecode, memcpy, resize_crop))
 
     def decode(
         ids: Any, boxes: Any, out: Any, scratch: Any, memory: Any,
@@ -205,7 +201,43 @@ def _make_ffcv_loop(compiled: bool) -> Callable[..., int]:
                 resize_crop(image, top, top + tall, left, left + wide, out[row])
         return -1
 
-    return Compiler.compile(decode) if compiled else decode
+    return compile_(decode) if compiled else decode
+
+
+def _ffcv_bindings() -> Any:
+    """Return the module of FFCV that calls its native code.
+
+    It is imported as if FFCV's package were empty: the package compiles a dictionary for seconds when it is imported, which every
+    process would do anew.
+    """
+    spec = importlib.util.find_spec("ffcv")
+    if spec is None:
+        raise ModuleNotFoundError("No module named 'ffcv'", name="ffcv")
+    names = ("ffcv", "ffcv.libffcv", "ffcv._libffcv")
+    before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    try:
+        package = ModuleType("ffcv")
+        package.__path__ = list(spec.submodule_search_locations or [])
+        sys.modules["ffcv"] = package
+        return importlib.import_module("ffcv.libffcv")
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(before)
+
+
+def _ffcv_compiler() -> Callable[..., Any]:
+    """Return FFCV's compiler."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        from ffcv.pipeline.compiler import Compiler
+    finally:
+        # Importing FFCV sets torch to one thread for the whole process.
+        torch.set_num_threads(threads)
+    compiler: Callable[..., Any] = Compiler.compile
+    return compiler
 
 
 def ffcv_is_installed() -> bool:

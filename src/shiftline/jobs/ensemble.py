@@ -10,9 +10,10 @@ from torch import Tensor
 
 from shiftline.errors import StoreError
 from shiftline.jobs.context import Context
-from shiftline.jobs.predict import LOGITS, load_predictions
+from shiftline.jobs.predictions import load_predictions
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
+from shiftline.store.names import LOGITS
 
 
 def ensemble(job: Job, draft: Draft, context: Context) -> None:

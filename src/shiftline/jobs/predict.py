@@ -5,24 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from shiftline.data.loader import Chunk, evaluation_chunks
 from shiftline.data.views import View, open_view
 from shiftline.declare.expressions import Model
 from shiftline.declare.output_space import FlipTTA
-from shiftline.errors import ModelError, StoreError
+from shiftline.errors import ModelError
 from shiftline.jobs.context import Context, Interrupted
 from shiftline.models.preprocessing import normalise, resize_and_crop
 from shiftline.plan.jobs import Job
-from shiftline.store.artifacts import Store
+from shiftline.store.names import LOGITS
 from shiftline.weights.interpolate import has_finite_values
 
-LOGITS = "predictions.safetensors"
 CHUNK = 2048
 """Images decoded at once."""
 INFERENCE_BATCH = 256
@@ -129,18 +127,3 @@ def _predict_chunk(jobs: Sequence[Job], chunk: Chunk, context: Context) -> Itera
 def _batches(chunk: Chunk, preprocessing: object, device: str) -> list[Tensor]:
     images = torch.cat([resize_and_crop(run.to(device), preprocessing) for run in chunk.images])  # type: ignore[arg-type]
     return list(images.split(INFERENCE_BATCH))
-
-
-def load_predictions(store: Store, key: str) -> dict[str, Tensor]:
-    """Return the logits (N, C), labels (N,) and ids (N,) of a prediction.
-
-    Raises
-    ------
-    StoreError
-        The file is damaged.
-    """
-    path: Path = store.file(key, LOGITS)
-    try:
-        return load_file(path)
-    except Exception as error:
-        raise StoreError(f"the predictions {key[:12]} are damaged ({error}): {path}.") from error

@@ -4,48 +4,36 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
-from shiftline.jobs.batch_norm import reestimate
-from shiftline.jobs.combination import fishers_average, keep, soup
 from shiftline.jobs.context import Context
-from shiftline.jobs.ensemble import ensemble
-from shiftline.jobs.features import features
-from shiftline.jobs.fisher import fisher
-from shiftline.jobs.own import own
-from shiftline.jobs.predict import predict_group
-from shiftline.jobs.probe import probe
-from shiftline.jobs.published import published
-from shiftline.jobs.score import score, select
-from shiftline.jobs.support import domain_features, domain_fold, domain_tuning, support, support_part
-from shiftline.jobs.train import train
-from shiftline.jobs.zero_shot import zero_shot
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
 
-_KINDS: dict[str, Callable[[Job, Draft, Context], None]] = {
-    "train": train,
-    "zero-shot": zero_shot,
-    "published": published,
-    "features": features,
-    "probe": probe,
-    "dfr": probe,
-    "keep": keep,
-    "greedy-soup": soup,
-    "fisher": fisher,
-    "fisher-average": fishers_average,
-    "batch-norm": reestimate,
-    "own": own,
-    "ensemble": ensemble,
-    "score": score,
-    "select": select,
-    "domain-features": domain_features,
-    "domain-tuning": domain_tuning,
-    "domain-fold": domain_fold,
-    "support": support,
-    "support-part": support_part,
+_RUNNERS = {
+    "train": "train.train",
+    "zero-shot": "zero_shot.zero_shot",
+    "published": "published.published",
+    "features": "features.features",
+    "probe": "probe.probe",
+    "dfr": "probe.probe",
+    "keep": "combination.keep",
+    "greedy-soup": "combination.soup",
+    "fisher": "fisher.fisher",
+    "fisher-average": "combination.fishers_average",
+    "batch-norm": "batch_norm.reestimate",
+    "own": "own.own",
+    "ensemble": "ensemble.ensemble",
+    "score": "score.score",
+    "select": "score.select",
+    "domain-features": "support.domain_features",
+    "domain-tuning": "support.domain_tuning",
+    "domain-fold": "support.domain_fold",
+    "support": "support.support",
+    "support-part": "support.support_part",
 }
-
+"""Module and function of each kind, imported when needed: what a training imports takes seconds, and a score uses none of it."""
 
 SHARED = ("train", "predict")
 """Kinds of jobs that several processes work on together; the others are rank 0's."""
@@ -57,12 +45,22 @@ def run_group(jobs: Sequence[Job], context: Context) -> None:
     Of several processes, rank 0 publishes: the others only do their share of the work.
     """
     if jobs[0].kind == "predict":
+        from shiftline.jobs.predict import predict_group
+
         predict_group(jobs, context)
         return
     (job,) = jobs
+    run = runner(job.kind)
     if not context.ranks.first:
         with tempfile.TemporaryDirectory() as folder:
-            _KINDS[job.kind](job, Draft(Path(folder)), context)
+            run(job, Draft(Path(folder)), context)
         return
     with context.store.publish(job.key, job.kind, job.document) as draft:
-        _KINDS[job.kind](job, draft, context)
+        run(job, draft, context)
+
+
+def runner(kind: str) -> Callable[[Job, Draft, Context], None]:
+    """Return the function that makes the artifacts of a kind."""
+    module, function = _RUNNERS[kind].split(".")
+    found: Callable[[Job, Draft, Context], None] = getattr(import_module(f"shiftline.jobs.{module}"), function)
+    return found

@@ -28,8 +28,7 @@ from shiftline.jobs.metrics import (
     worst_group_accuracy,
 )
 from shiftline.jobs.metrics import balanced_accuracy as macro_recall
-from shiftline.jobs.predict import load_predictions
-from shiftline.jobs.support import part_ids
+from shiftline.jobs.predictions import load_predictions, part_ids
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft
 from shiftline.store.names import RIGHT
@@ -77,7 +76,7 @@ def _answers(job: Job, context: Context) -> tuple[Answers, np.ndarray]:
     tensors = load_predictions(context.store, job.parents[0])
     logits, labels, ids = (tensors[name].numpy() for name in ("logits", "labels", "ids"))
     if (part := job.document.get("part")) is not None:
-        kept = np.isin(ids, part_ids(context, part))
+        kept = np.isin(ids, part_ids(context.store, part))
         logits, labels, ids = logits[kept], labels[kept], ids[kept]
     metric, projection = job.document["metric"], job.projection
     if metric in FRAMES:

@@ -388,9 +388,3 @@ def support_part(job: Job, draft: Draft, context: Context) -> None:
         )
     save_file({"ids": np.ascontiguousarray(ids)}, draft.folder / DOMAINS)
     draft.summary.update(n=len(ids), of=len(inside))
-
-
-def part_ids(context: Context, key: str) -> np.ndarray:
-    """Return the ids of a part, int64, in increasing order."""
-    ids: np.ndarray = load_file(context.store.file(key, DOMAINS))["ids"]
-    return ids

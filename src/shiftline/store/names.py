@@ -10,6 +10,8 @@ def checkpoint_file(unit: str, after: int) -> str:
     return f"{unit}-{after:04d}.safetensors"
 
 
+LOGITS = "predictions.safetensors"
+"""Of a prediction: logits, labels, ids."""
 RIGHT = "right.safetensors"
 """Of a score that is a proportion: right (uint8) and ids (int64), one per example."""
 DOMAINS = "domains.safetensors"
