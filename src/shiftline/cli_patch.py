@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,7 +32,8 @@ from shiftline.cli_wise_ft import (
     options_of,
     print_rows,
     row_key,
-    run_quietly,
+    run_to_its_end,
+    save_models,
 )
 from shiftline.errors import DeclarationError
 
@@ -79,7 +80,7 @@ def patch(
         read_rows(results_db)
     patching, studies = _studies(arguments)
     for study in studies.values():
-        if not run_quietly(study, quiet=quiet):
+        if not run_to_its_end(study, quiet=quiet):
             raise typer.Exit(1)
     made = list(_rows(studies, arguments))
     print_rows(made)
@@ -96,11 +97,11 @@ def patch(
 
 def _studies(arguments: dict[str, Any]) -> tuple[Patching, dict[str, PatchedTask]]:
     """Make a study per evaluated data set; data are written, and a file is taken into the store."""
-    from shiftline.declare.architectures import LocalWeights
     from shiftline.experiments.originals import clip_named, data_named
     from shiftline.experiments.patching import PatchedTask, Patching, tasks_of
     from shiftline.experiments.wise_ft import comma_separated, splits_of
     from shiftline.launch.interchange import import_encoder
+    from shiftline.models.leaves import architecture_of
     from shiftline.store.artifacts import Store
 
     selection = arguments["reference_val"] == "held-out"
@@ -119,7 +120,7 @@ def _studies(arguments: dict[str, Any]) -> tuple[Patching, dict[str, PatchedTask
     write_missing(store, dict.fromkeys(needed), arguments["data_location"], quiet=arguments["quiet"])
     classes = {one.name: _classes(store, one) for one in (*trained, *evaluated)}
     files = named_files(arguments["load"], (0, 1), "one model whose image tower is patched")
-    architecture = leaf.architecture if isinstance(leaf, LocalWeights) else leaf
+    architecture = architecture_of(leaf)
     settings = ("epochs", "lr", "wd", "ls", "warmup_length", "batch_size", "seed")
     patching = Patching(
         leaf, tasks_of(trained, classes), tasks_of(supported, classes), tuple(arguments["alpha"]),
@@ -174,7 +175,12 @@ def _rows(studies: dict[str, PatchedTask], arguments: dict[str, Any]) -> Iterato
             continue  # It is one of the rows above.
         else:
             own = {"alpha": _chosen_alphas(studies), "selected": True}
-        yield options | own | values | {"key": row_key(scores[model], model, [own, *arguments["alpha"]], arguments)}
+        yield (
+            options
+            | own
+            | values
+            | {"key": row_key(scores[model], arguments["exp_name"], model, own, arguments["alpha"])}
+        )
 
 
 def _chosen_alphas(studies: dict[str, PatchedTask]) -> list[float]:
@@ -187,18 +193,12 @@ def _chosen_alphas(studies: dict[str, PatchedTask]) -> list[float]:
     return list(planned.expression.encoder.weights[1:])
 
 
-def _save(patching: Patching, study: PatchedTask, folder: Path) -> Iterator[Path]:
+def _save(patching: Patching, study: PatchedTask, folder: Path) -> Iterable[Path]:
     """Write the model of every alpha, under the head of the data set that is evaluated first."""
-    from shiftline.models.bank import ModelBank
-    from shiftline.models.spec import save_model
-
-    plan, bank = study.plan(), ModelBank(study.store)
     name = "+".join(task.data.name for task in patching.tasks).replace("/", "-")
-    for planned in plan.models:
-        kind, _, value = planned.named.model.partition("=")
-        if kind == "alpha":
-            path = folder / name / f"patched_alpha={float(value):.3f}.safetensors"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            state, spec = bank.state(planned.expression, plan.artifacts)
-            save_model(path, state, spec)
-            yield path
+
+    def place(model: str) -> Path | None:
+        kind, _, value = model.partition("=")
+        return folder / name / f"patched_alpha={float(value):.3f}.safetensors" if kind == "alpha" else None
+
+    return save_models(study, place)

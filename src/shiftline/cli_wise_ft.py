@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,6 @@ from shiftline.identity import digest
 if TYPE_CHECKING:
     from shiftline.experiments.wise_ft import WiseFT
     from shiftline.manager import ExperimentManager
-    from shiftline.store.artifacts import Store
 
 
 class ManyAlphas(TyperCommand):
@@ -203,8 +202,10 @@ def named_files(text: str, counts: Sequence[int], meaning: str) -> list[Path]:
 
 def _study(arguments: dict[str, Any], files: Sequence[Path], *, rows: str, fishers: Sequence[Path] = ()) -> WiseFT:
     """Make the study of a call: data are written, and files taken into the store."""
-    from shiftline.experiments.originals import classes_from, data_named
+    from shiftline.experiments.originals import classes_from, clip_named, data_named
     from shiftline.experiments.wise_ft import WiseFT, comma_separated, splits_of
+    from shiftline.launch.interchange import import_classifier, import_fisher
+    from shiftline.models.leaves import architecture_of
     from shiftline.store.artifacts import Store
 
     if arguments["reference_val"] not in ("held-out", "none"):
@@ -222,7 +223,9 @@ def _study(arguments: dict[str, Any], files: Sequence[Path], *, rows: str, fishe
     if not named and evaluated:
         needed = [*needed, classes_from(evaluated).test]
     write_missing(store, dict.fromkeys(needed), arguments["data_location"], quiet=arguments["quiet"])
-    keys = take_in(Store(store), files, arguments["model"])
+    architecture = architecture_of(clip_named(arguments["model"])) if arguments["model"] else None
+    keys = [import_classifier(Store(store), path, architecture) for path in files]
+    information = [import_fisher(Store(store), path) for path in fishers]
     names = (
         "epochs",
         "lr",
@@ -239,26 +242,9 @@ def _study(arguments: dict[str, Any], files: Sequence[Path], *, rows: str, fishe
     return WiseFT(
         train="".join(trained), evaluate=arguments["eval_datasets"], model=arguments["model"], template=arguments["template"],
         classnames=arguments["classnames"], alpha=" ".join(map(str, arguments.get("alpha", [0.5]))), load=",".join(keys),
-        fisher=",".join(_take_in_fishers(Store(store), fishers)), rows=rows, selection=selection, store=store,
+        fisher=",".join(information), rows=rows, selection=selection, store=store,
         quiet=arguments["quiet"], **{name: arguments[name] for name in names if name in arguments},
     )  # fmt: skip
-
-
-def take_in(store: Store, files: Iterable[Path], model: str) -> list[str]:
-    """Take classifiers of files into the store; return their keys."""
-    from shiftline.declare.architectures import LocalWeights
-    from shiftline.experiments.originals import clip_named
-    from shiftline.launch.interchange import import_classifier
-
-    leaf = clip_named(model) if model else None
-    architecture = leaf.architecture if isinstance(leaf, LocalWeights) else leaf
-    return [import_classifier(store, path, architecture) for path in files]
-
-
-def _take_in_fishers(store: Store, files: Iterable[Path]) -> list[str]:
-    from shiftline.launch.interchange import import_fisher
-
-    return [import_fisher(store, path) for path in files]
 
 
 def run_original(arguments: dict[str, Any], files: Sequence[Path], *, rows: str, fishers: Sequence[Path] = ()) -> None:
@@ -271,7 +257,7 @@ def run_original(arguments: dict[str, Any], files: Sequence[Path], *, rows: str,
     if results is not None and results.exists():
         read_rows(results)  # Another kind of file is found before any time is spent.
     study = _study(arguments, files, rows=rows, fishers=fishers)
-    if not run_quietly(study, quiet=arguments["quiet"]):
+    if not run_to_its_end(study, quiet=arguments["quiet"]):
         raise typer.Exit(1)
     made = list(_rows(study, arguments))
     print_rows(made)
@@ -282,7 +268,7 @@ def run_original(arguments: dict[str, Any], files: Sequence[Path], *, rows: str,
             print(path)
 
 
-def run_quietly(study: ExperimentManager, *, quiet: bool) -> bool:
+def run_to_its_end(study: ExperimentManager, *, quiet: bool) -> bool:
     """Run a study to its end; failures are reported as `shiftline run` does."""
     outcome = study.run()
     if outcome.exit_status:
@@ -311,10 +297,9 @@ def options_of(arguments: dict[str, Any]) -> dict[str, Any]:
     return plain | lists | {"device": device_name()}
 
 
-def row_key(scores: Sequence[str], *parts: Any) -> str:
+def row_key(scores: Sequence[str], exp_name: str, *words: Any) -> str:
     """Return what a row is known by: the scores behind it, and what it says about the model."""
-    *words, arguments = parts
-    return digest([sorted(scores), *words, arguments["exp_name"]])
+    return digest([sorted(scores), exp_name, *words])
 
 
 def print_rows(rows: Sequence[dict[str, Any]]) -> None:
@@ -334,26 +319,35 @@ def _rows(study: WiseFT, arguments: dict[str, Any]) -> Iterable[dict[str, Any]]:
         own: dict[str, Any] = {"alpha": float(value)} if kind == "alpha" else {}
         if kind == "epoch":
             own = {"current_epoch": int(value) - 1}  # The original counts from 0.
-        yield options | own | values | {"key": row_key([score.key for score in planned.scores], name, arguments)}
+        yield (
+            options
+            | own
+            | values
+            | {"key": row_key([score.key for score in planned.scores], arguments["exp_name"], name)}
+        )
 
 
 def _save(study: WiseFT, folder: Path) -> Iterable[Path]:
     """Write every model as safetensors that --load and `shiftline import` take."""
+
+    def place(model: str) -> Path:
+        kind, _, value = model.partition("=")
+        if kind == "start":
+            return folder.with_suffix(".safetensors") if folder.suffix else folder / "zeroshot.safetensors"
+        name = f"finetuned/checkpoint_{value}" if kind == "epoch" else f"wise_ft_alpha={float(value):.3f}"
+        return folder / f"{name}.safetensors"
+
+    return save_models(study, place)
+
+
+def save_models(study: ExperimentManager, place: Callable[[str], Path | None]) -> Iterable[Path]:
+    """Write models of a study, by their names, to where they belong; those that have no place are left out."""
     from shiftline.models.bank import ModelBank
     from shiftline.models.spec import save_model
 
     plan, bank = study.plan(), ModelBank(study.store)
     for planned in plan.models:
-        kind, _, value = planned.named.model.partition("=")
-        file = {
-            "alpha": f"wise_ft_alpha={float(value or 0):.3f}",
-            "epoch": f"finetuned/checkpoint_{value}",
-            "start": "zeroshot",
-        }[kind]
-        path = folder / f"{file}.safetensors"
-        if kind == "start" and folder.suffix:
-            path = folder.with_suffix(".safetensors")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        state, spec = bank.state(planned.expression, plan.artifacts)
-        save_model(path, state, spec)
-        yield path
+        if (path := place(planned.named.model)) is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_model(path, *bank.state(planned.expression, plan.artifacts))
+            yield path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -103,9 +104,9 @@ class Unresolved(Model):
     def seeded(self, seed: int) -> Model:
         return Replicate(self, seed)
 
+    @abstractmethod
     def resolved(self, winner: Model) -> Model:
         """Return the recipe, given what `of` turned out to be."""
-        raise NotImplementedError
 
 
 class Replicate(Unresolved):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from shiftline.declare.architectures import LocalWeights, OpenClip, Timm
 from shiftline.errors import ModelError
 from shiftline.models.leaves import pretrained_state, resolve_leaf
-from shiftline.models.originals import has_tower, read_classifier
+from shiftline.models.originals import read_classifier
 from shiftline.models.spec import ModelSpec, build_classifier
 
 ENCODER, HEAD = "encoder.", "head."
@@ -134,8 +134,6 @@ def _clip_classifier(path: Path, library: str, name: str) -> tuple[dict[str, Ten
     """Read a file that says nothing about itself, and is no model of timm."""
     if library not in ("", "open_clip") or (library and not name):
         raise ModelError(f"--architecture {library}:{name}: expected timm:NAME or open_clip:NAME:TAG.")
-    if not library and not has_tower(path):
-        raise ModelError(f"{path} does not say what it is the weights of: give --architecture timm:NAME.")
     state, spec, headed = read_classifier(path, _open_clip(name) if library else None)
     if not headed:
         raise ModelError(

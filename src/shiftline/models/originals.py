@@ -63,11 +63,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def has_tower(path: Path) -> bool:
-    """A file holds the image tower of a CLIP, named as the originals' programs do."""
-    return any(_ORIGINAL.match(name) for name in read_weights(path))
-
-
 def read_classifier(path: Path, leaf: Leaf | None = None) -> tuple[dict[str, Tensor], ModelSpec, bool]:
     """Read the image tower of a CLIP, with its head where the file has one.
 
@@ -91,14 +86,16 @@ def read_classifier(path: Path, leaf: Leaf | None = None) -> tuple[dict[str, Ten
     found = read_weights(path)
     tower = {m["name"]: t for name, t in found.items() if (m := _TOWER.match(name))}
     head = {m["name"]: t for name, t in found.items() if (m := _HEAD.match(name))}
+    if leaf is None and not any(_ORIGINAL.match(name) for name in found):
+        # Shapes do not tell the activation: they are trusted only under names that OpenAI's models have.
+        raise ModelError(
+            f"{path} does not say what it is the weights of: give --architecture timm:NAME or open_clip:NAME:TAG "
+            "(`shiftline import`), or --model."
+        )
     if not tower:
         raise ModelError(
             f"{path} has no image tower of a CLIP: expected tensors named image_encoder.model.visual.*, model.visual.* or "
             f"visual.*, found {', '.join(list(found)[:3])}, ..."
-        )
-    if leaf is None and not any(_ORIGINAL.match(name) for name in found):
-        raise ModelError(
-            f"{path} does not say which CLIP it is, and shapes do not tell the activation: give --architecture open_clip:NAME:TAG."
         )
     leaf = leaf or _published_as(tower, path)
     record = resolve_leaf(leaf, with_weights=False)
