@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+from miniatures import wilds_iwildcam
 from shiftline.cli import app
 from shiftline.data.miniature import PLANTED, make_miniature, planted
 from shiftline.errors import ShiftlineError
@@ -401,13 +402,26 @@ def test_a_task_is_patched_under_frozen_heads(mnist):
 def test_several_tasks_are_patched(mnist, mode, tmp_path):
     out = ok("patch", "--train-dataset", "MNIST,Digits", "--eval-datasets", "MNIST,Digits,CIFAR10", "--model", "random-clip", "--mode", mode,
              "--epochs", 1, "--lr", "1e-3", "--batch-size", 32, "--warmup_length", 3, "--data-location", _with_cifar(mnist),
-             "--store", mnist / "store", "--alpha", 0, 0.5, "--results-db", tmp_path / "r.jsonl", "--quiet")  # fmt: skip
+             "--store", mnist / "store", "--alpha", 0, 0.5, "--results-db", tmp_path / "r.jsonl", "--eval-every-epoch",
+             "--quiet")  # fmt: skip
     rows = rows_of(tmp_path / "r.jsonl")
+    epochs = [rows.pop(0)["train_dataset"] for row in list(rows) if "current_epoch" in row]
+    assert epochs == (["MNIST", "Digits"] if mode == "parallel" else ["MNIST,Digits"])
     assert {"MNIST:top1", "Digits:top1", "CIFAR10:top1"} <= rows[0].keys()
     assert [row["alpha"] for row in rows][:2] == [0.0, 0.5]
     assert "chosen on held-out data" in out
     if mode == "parallel" and len(rows) == 3:
         assert len(rows[2]["alpha"]) == 2
+
+
+@pytest.mark.slow
+def test_a_patched_model_is_scored_by_the_metrics_of_the_data(mnist, tmp_path):
+    wilds_iwildcam(tmp_path / "sets")
+    ok("patch", "--train-dataset", "Digits", "--eval-datasets", "Digits,IWildCamID", "--model", "random-clip", "--epochs", 1,
+       "--lr", "1e-3", "--warmup_length", 3, "--data-location", tmp_path / "sets", "--store", mnist / "store", "--alpha", 0.5,
+       "--results-db", tmp_path / "r.jsonl", "--reference-val", "none", "--quiet")  # fmt: skip
+    (row,) = rows_of(tmp_path / "r.jsonl")
+    assert {"Digits:top1", "IWildCamID:top1", "IWildCamID:F1-macro_all"} <= row.keys()
 
 
 def _with_cifar(mnist):

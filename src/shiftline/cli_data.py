@@ -16,7 +16,8 @@ from shiftline.errors import DataError
 
 if TYPE_CHECKING:
     from shiftline.data.families.family import Family, Listing
-    from shiftline.data.sidecar import DataFolder
+    from shiftline.data.sidecar import DataFolder, Sidecar
+    from shiftline.data.writer import Encoding
     from shiftline.declare.distributions import Split
 
 StoreFolder = Annotated[Path, typer.Option("--store", help="Folder of results.")]
@@ -121,7 +122,6 @@ def data_write(
 ) -> None:
     """Write splits of a data set to the store, where studies find them."""
     from shiftline.data.families.catalogue import FAMILIES
-    from shiftline.data.prepare import write_listing
     from shiftline.data.sidecar import DataFolder
     from shiftline.data.writer import Encoding
     from shiftline.declare.distributions import Split
@@ -140,13 +140,9 @@ def data_write(
     for wanted, listing in listings.items():
         usual = family.encoding(wanted) if family is not None else Encoding()
         encoding = asked or (usual if usual.form != "jpeg" else Encoding(usual.form, usual.short_side, quality))
-        with progress_bars(quiet=quiet) as bars:
-            task = bars.add_task(f"{name}/{wanted}", total=len(listing.examples))
-            sidecar = write_listing(
-                folder, Split(name, wanted), listing, encoding=encoding, workers=workers, skip_damaged=skip_damaged,
-                advance=lambda: bars.advance(task),  # noqa: B023 - called while these bars are shown.
-            )  # fmt: skip
-        _say_written(folder, sidecar.split, quiet=quiet)
+        sidecar = _write(
+            folder, Split(name, wanted), listing, encoding, workers=workers, skip_damaged=skip_damaged, quiet=quiet
+        )
         skipped += [f"{name}/{wanted}: {line}" for line in sidecar.skipped]
         published = FAMILIES[name].counts.get(wanted) if family is not None else None
         if published not in (None, sidecar.record.count) and not quiet:
@@ -164,7 +160,7 @@ def write_missing(store: Path, splits: Iterable[Split], root: Path | None, *, qu
         Data sets are not there: one message for all of them.
     """
     from shiftline.data.families.catalogue import family_named, folder_of
-    from shiftline.data.prepare import BUILT_IN, write_listing
+    from shiftline.data.prepare import BUILT_IN
     from shiftline.data.sidecar import DataFolder
 
     folder = DataFolder(store / "data")
@@ -179,13 +175,24 @@ def write_missing(store: Path, splits: Iterable[Split], root: Path | None, *, qu
     if problems:
         raise DataError("\n".join(dict.fromkeys(problems)))
     for split, listing in found.items():
-        with progress_bars(quiet=quiet) as bars:
-            task = bars.add_task(str(split), total=len(listing.examples))
-            write_listing(
-                folder, split, listing, encoding=family_named(split.dataset).encoding(split.split),
-                advance=lambda: bars.advance(task),  # noqa: B023 - called while these bars are shown.
-            )  # fmt: skip
-        _say_written(folder, split, quiet=quiet)
+        _write(folder, split, listing, family_named(split.dataset).encoding(split.split), quiet=quiet)
+
+
+def _write(
+    folder: DataFolder, split: Split, listing: Listing, encoding: Encoding, *, workers: int = 2, skip_damaged: bool = False,
+    quiet: bool,
+) -> Sidecar:  # fmt: skip
+    """Write a split while a bar is shown, and say what was written."""
+    from shiftline.data.prepare import write_listing
+
+    with progress_bars(quiet=quiet) as bars:
+        task = bars.add_task(str(split), total=len(listing.examples))
+        sidecar = write_listing(
+            folder, split, listing, encoding=encoding, workers=workers, skip_damaged=skip_damaged,
+            advance=lambda: bars.advance(task),
+        )  # fmt: skip
+    _say_written(folder, split, quiet=quiet)
+    return sidecar
 
 
 def _say_written(folder: DataFolder, split: Split, *, quiet: bool) -> None:

@@ -108,10 +108,10 @@ def _studies(arguments: dict[str, Any]) -> tuple[Patching, dict[str, PatchedTask
     trained = [data_named(name) for name in comma_separated(arguments["train_dataset"])]
     evaluated = [data_named(name) for name in comma_separated(arguments["eval_datasets"])]
     for one in evaluated:
-        if len(one.scores) > 1 or one.scores["top1"].classes_of is not None:
+        if any(scored.split != one.test or scored.classes_of is not None for scored in one.scores.values()):
             raise DeclarationError(
                 f"--eval-datasets {one.name}: a patched model is evaluated under the head of each data set, and this one is scored "
-                "in the classes of another, or in several parts. `shiftline wise-ft` evaluates it."
+                "in the classes of another, or on several splits. `shiftline wise-ft` evaluates it."
             )
     supported = [one for one in evaluated if one.name not in {task.name for task in trained} and one.val is not None]
     store, leaf = Path(arguments["cache_dir"]), clip_named(arguments["model"])
@@ -165,16 +165,18 @@ def _rows(studies: dict[str, PatchedTask], arguments: dict[str, Any]) -> Iterato
     # A selection points to one of the models above: it has the keys of that one.
     chosen = next((model for model in numbers if model != "chosen" and keys[model] == keys.get("chosen")), None)
     for model, values in numbers.items():
-        kind, _, value = model.rpartition(" ")[2].partition("=")
-        own: dict[str, Any] = {}
+        # The epochs of parallel patches are named by their task: "MNIST epoch=1".
+        task, _, word = model.rpartition(" ")
+        kind, _, value = word.partition("=")
+        own: dict[str, Any] = {"train_dataset": task} if task else {}
         if kind == "alpha":
-            own = {"alpha": float(value), "selected": model == chosen}
+            own |= {"alpha": float(value), "selected": model == chosen}
         elif kind == "epoch":
-            own = {"current_epoch": int(value) - 1}
+            own |= {"current_epoch": int(value) - 1}
         elif chosen is not None:
             continue  # It is one of the rows above.
         else:
-            own = {"alpha": _chosen_alphas(studies), "selected": True}
+            own |= {"alpha": _chosen_alphas(studies), "selected": True}
         yield (
             options
             | own
