@@ -262,15 +262,15 @@ def test_what_a_worker_died_with_is_not_taken_by_another_before_that_is_counted(
         return worker("sys.exit(0 if mine else 9)", since)[0] == 0
 
     _, dead = worker("os.kill(os.getpid(), 9)")
-    assert attempts.left_by(dead) == ["k"]
-    assert attempts.left_by(dead + 1) == []
+    assert attempts.left_by(dead, since=since) == ["k"]
+    assert attempts.left_by(dead + 1, since=since) == attempts.left_by(dead, since=time.time()) == []
     assert not take(since)
     # For workers that were started later it is another run's affair, and for processes that are no workers.
     assert take(time.time())
     _, dead = worker("os.kill(os.getpid(), 9)")
     with attempts.claim("k") as mine:
         assert mine
-    assert attempts.left_by(dead) == []
+    assert attempts.left_by(dead, since=since) == []
     assert take(since)
 
 

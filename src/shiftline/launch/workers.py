@@ -155,7 +155,7 @@ class Workers:
         else:
             reason = f"its process ended with status {status}"
         # What it said last may be older than what it held: the claims are what counts.
-        held = self.attempts.left_by(worker.process.pid)
+        held = self.attempts.left_by(worker.process.pid, since=self.since)
         for key in held:
             if not self.store.has(key) and (tries := self.attempts.record_death(key, reason)) > self.retries:
                 error = DeviceError(f"{reason} ({tries} times; the last time on {socket.gethostname()})")

@@ -49,7 +49,7 @@ class Attempts:
         key : str
         since : float
             When the workers were started that this process is one of, in seconds since 1970. What one of them has died with is
-            not taken before their parent has counted that death (`bury`).
+            not taken before their parent has counted that death (`left_by`).
         """
         with disk_errors(self.root):
             handle = self._open_claim(key)
@@ -88,13 +88,17 @@ class Attempts:
             with suppress(FileNotFoundError):  # The process that finished this key has just removed the folder.
                 return (self.folder(key) / "claim").open("a+")
 
-    def left_by(self, pid: int) -> list[str]:
-        """Return the keys that a process of this machine held when it died."""
+    def left_by(self, pid: int, *, since: float) -> list[str]:
+        """Return the keys that a process of this machine took after a moment, and held when it died.
+
+        Without the moment, what an earlier process of the same number has left would be counted.
+        """
         here = {"host": socket.gethostname(), "pid": pid}
         found = []
         for key in sorted(self.started()):
             with suppress(OSError):
-                if _claimant((self.folder(key) / "claim").read_text()).items() >= here.items():
+                claimant = _claimant((self.folder(key) / "claim").read_text())
+                if claimant.items() >= here.items() and claimant["started"] >= since:
                     found.append(key)
         return found
 
