@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -122,21 +123,20 @@ def test_workers_make_what_one_process_makes(tmp_path, data_root, alone):
 def test_workers_that_are_killed_lose_nothing(tmp_path, data_root, alone):
     """SIGKILL of a random worker at random moments until the study is done; a reader looks at the store all the time."""
     path, store = small(tmp_path, data_root, PLAIN)
-    chance, kills = random.Random(0), 0
+    chance, killed = random.Random(0), set()
     process = subprocess.Popen(command(path, store, "--workers", "2", "--retries", "50", "--quiet"))
     while process.poll() is None:
-        time.sleep(chance.uniform(0.5, 3.0))
+        time.sleep(chance.uniform(0.02, 0.6))
         for key in Store(store).complete():
             # Nothing is ever seen in parts.
             assert Store(store).manifest(key).key == key
-        if kills < 12 and (busy := doing(Store(store))):
-            try:
-                os.kill(chance.choice(busy).pid, signal.SIGKILL)
-                kills += 1
-            except ProcessLookupError:
-                continue
+        if len(killed) < 12 and (busy := {entry.pid for entry in doing(Store(store))} - killed):
+            victim = chance.choice(sorted(busy))
+            with suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+                killed.add(victim)
     assert process.returncode == 0
-    assert kills >= 3
+    assert len(killed) >= 3
     assert content(store) == alone
     assert verify(Store(store)) == []
 
