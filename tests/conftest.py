@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Names are looked up without a network, and a missing one fails at once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -32,6 +33,10 @@ from shiftline import (
 )
 from shiftline.data.sidecar import DataFolder
 from shiftline.declare.recipes import PROMPTS
+
+# How long an example takes says something about the machine, nothing about the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 class TinyStudy(ExperimentManager):

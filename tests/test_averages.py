@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
@@ -198,7 +198,6 @@ def brute_force(members, scores, evaluate):
     return kept
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-4, 4), min_size=2, max_size=7), st.integers(-3, 3))
 def test_greedy_soups_are_those_of_brute_force(values, target):
     members = [torch.tensor([float(value)]) for value in values]
@@ -372,7 +371,6 @@ def test_impossible_classes_stay_finite():
     assert found.argmax() == 0
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1), st.integers(0, 100))
 def test_weight_and_output_space_agree_where_the_model_is_linear_in_its_weights(alpha, seed):
     """Proposition 1 of Wortsman et al. 2022, for heads on one encoder: any alpha, any inputs."""

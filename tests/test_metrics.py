@@ -84,7 +84,7 @@ def test_every_metric_that_can_be_declared_is_there():
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), n=st.integers(2, 60), classes=st.integers(2, 8), resampled=st.booleans())
 def test_metrics_are_scikit_learns_with_and_without_weights(name, seed, n, classes, resampled):
     if name == "top-5-accuracy":
@@ -150,7 +150,7 @@ def test_the_bootstrap_interval_of_a_mean_is_the_normal_one():
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6))
 def test_projections_are_those_of_a_brute_force_search(seed):
     random = np.random.default_rng(seed)

@@ -76,7 +76,7 @@ def test_a_mixture_is_split_where_its_densities_say():
     assert np.median(ratios[inside]) == pytest.approx(2.0, rel=0.15)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 1000), st.floats(0.2, 3))
 def test_the_slope_is_the_minimum_of_the_loss(seed, scale):
     generator = np.random.default_rng(seed)

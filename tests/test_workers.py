@@ -50,6 +50,8 @@ class Trouble(Recipe):
             raise ValueError("this recipe is broken")
         if self.what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.what == "exit":
+            os._exit(1)
         if self.what == "hang":
             time.sleep(600)
         return work.model(self.init)
@@ -164,6 +166,7 @@ def test_a_parent_that_is_killed_leaves_no_worker_behind_and_the_next_run_goes_o
     [
         ("raise", [], "ValueError: this recipe is broken"),
         ("kill", ["--retries", "1"], "its process was killed by SIGKILL (2 times"),
+        ("exit", ["--retries", "0"], "its process ended with status 1 (1 times"),
         (
             "hang",
             ["--retries", "0", "--job-timeout", "40"],
@@ -236,7 +239,8 @@ def test_what_a_process_holds_is_seen_and_forgotten(tmp_path):
 
 def test_deaths_are_counted_until_a_job_is_done(tmp_path):
     attempts = Attempts(Store(tmp_path))
-    assert [attempts.record_death("k", reason) for reason in ("first", "second")] == [1, 2]
+    for reason in ("first", "second"):
+        attempts.record_death("k", reason, 1)
     assert attempts.deaths("k") == ["first", "second"]
     attempts.succeed("k")
     assert attempts.deaths("k") == []
@@ -253,7 +257,8 @@ def test_what_a_worker_died_with_is_not_taken_by_another_before_that_is_counted(
         program = (
             "import os, sys; from math import inf; from pathlib import Path; from shiftline.store.artifacts import Store; "
             "from shiftline.store.attempts import Attempts\n"
-            f"with Attempts(Store(Path({str(tmp_path)!r}))).claim('k', since={since}) as mine: {what}"
+            f"attempts = Attempts(Store(Path({str(tmp_path)!r})))\n"
+            f"with attempts.claim('k', since={since}) as mine: {what}"
         )
         process = subprocess.Popen([sys.executable, "-c", program])
         return process.wait(), process.pid
@@ -271,6 +276,12 @@ def test_what_a_worker_died_with_is_not_taken_by_another_before_that_is_counted(
     with attempts.claim("k") as mine:
         assert mine
     assert attempts.left_by(dead, since=since) == []
+    _, dead = worker("os.kill(os.getpid(), 9)")
+    # Who is refused holds no lock meanwhile: another run can take it.
+    assert worker("sys.exit(mine or not attempts.claim('k').__enter__())", since)[0] == 0
+    _, dead = worker("os.kill(os.getpid(), 9)")
+    assert not take(since)
+    attempts.record_death("k", "killed", dead)
     assert take(since)
 
 

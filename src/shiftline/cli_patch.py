@@ -113,7 +113,9 @@ def _studies(arguments: dict[str, Any]) -> tuple[Patching, dict[str, PatchedTask
                 f"--eval-datasets {one.name}: a patched model is evaluated under the head of each data set, and this one is scored "
                 "in the classes of another, or on several splits. `shiftline wise-ft` evaluates it."
             )
-    supported = [one for one in evaluated if one.name not in {task.name for task in trained} and one.val is not None]
+    # Several names may stand for the same held-out data: what is patched is not supported, and nothing counts twice.
+    patched = {task.val for task in trained}
+    supported = list({one.val: one for one in evaluated if one.val is not None and one.val not in patched}.values())
     store, leaf = Path(arguments["cache_dir"]), clip_named(arguments["model"])
     needed = splits_of(evaluated, trained, selection=selection)
     needed += [one.val for one in supported if selection and one.val is not None]

@@ -299,7 +299,7 @@ def options_of(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def row_key(scores: Sequence[str], exp_name: str, *words: Any) -> str:
     """Return what a row is known by: the scores behind it, and what it says about the model."""
-    return digest([sorted(scores), exp_name, *words])
+    return digest([sorted(scores), *words, exp_name])
 
 
 def print_rows(rows: Sequence[dict[str, Any]]) -> None:

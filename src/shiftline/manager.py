@@ -146,6 +146,8 @@ class ExperimentManager:
         Outcome
             What was made, what failed and what is blocked; failures do not raise.
         """
+        if groups or kinds:
+            self.plan().needed_by(groups, kinds)  # A name that does not exist is found before any time is spent.
         return self._run_here(lambda plan: plan.needed_by(groups, kinds), fail_fast=fail_fast)
 
     def work(self, *, since: float, parent: int, fail_fast: bool = False) -> Outcome:
@@ -251,6 +253,7 @@ class ExperimentManager:
             return plan.ancestors([plan.artifacts[model]])
 
         outcome = self._run_here(wanted, fail_fast=True)
+        wanted(outcome.plan)
         key = outcome.plan.artifacts[model]
         if not self.store.has(key):
             errors = list(outcome.failed.values())

@@ -217,6 +217,7 @@ def _ffcv_bindings() -> Any:
     before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     try:
         package = ModuleType("ffcv")
+        package.__spec__ = spec
         package.__path__ = list(spec.submodule_search_locations or [])
         sys.modules["ffcv"] = package
         return importlib.import_module("ffcv.libffcv")

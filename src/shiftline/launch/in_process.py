@@ -232,8 +232,7 @@ def _run_batch(
             # Another process may hold some of them: those are left to it.
             mine = [job for job in group if claims.enter_context(attempts.claim(job.key, since=since))]
             # Asked with the claims in hand: what fails elsewhere is written down before its claim is free.
-            in_vain = attempts.failed_since(since)
-            mine = [job for job in mine if job.key not in in_vain]
+            mine = [job for job in mine if not attempts.has_failed_since(job.key, since)]
             there = {job.key for job in mine if context.store.has(job.key)}
             finished |= there
             mine = [job for job in mine if job.key not in there]

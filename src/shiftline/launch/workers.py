@@ -24,7 +24,7 @@ from shiftline.store.attempts import Attempts
 LOOK_EVERY = 0.5
 """Seconds between two looks at the workers."""
 ORDERLY = (0, 1, 130)
-"""Exit statuses of a worker that ended by itself: done, with failures, stopped."""
+"""Exit statuses of a worker that ended by itself: done, with failures, stopped. Libraries may end a process with 1 too."""
 FRUITLESS = 3
 """Workers that die without holding a job, after which no more are started: something is wrong with all of them."""
 
@@ -141,12 +141,14 @@ class Workers:
                 worker.timed_out = True
                 worker.process.kill()
             return worker
-        if status in ORDERLY:
+        # What it said last may be older than what it held: the claims are what counts.
+        held = self.attempts.left_by(worker.process.pid, since=self.since)
+        if status in ORDERLY and not held:
             return None
-        self._bury(worker, status, mine)
+        self._bury(worker, status, held, mine)
         return None if self.stopped else self._start(worker.slot)
 
-    def _bury(self, worker: Worker, status: int, mine: Doing | None) -> None:
+    def _bury(self, worker: Worker, status: int, held: Sequence[str], mine: Doing | None) -> None:
         """Count a death for every job that a worker held when it died; one that was tried too often has failed."""
         if worker.timed_out:
             reason = f"it took longer than the {self.timeout:g} s of --job-timeout and was killed"
@@ -154,16 +156,17 @@ class Workers:
             reason = f"its process was killed by {signal.Signals(-status).name}"
         else:
             reason = f"its process ended with status {status}"
-        # What it said last may be older than what it held: the claims are what counts.
-        held = self.attempts.left_by(worker.process.pid, since=self.since)
         for key in held:
-            if not self.store.has(key) and (tries := self.attempts.record_death(key, reason)) > self.retries:
+            if self.store.has(key):
+                continue
+            tries = len(self.attempts.deaths(key)) + 1
+            if tries > self.retries:
                 error = DeviceError(f"{reason} ({tries} times; the last time on {socket.gethostname()})")
                 self.attempts.record_failure(key, mine.label if mine and key in mine.keys else key[:12], error)
-            with self.attempts.claim(key):
-                pass  # From now on another worker may take it.
+            # Last: from now on another worker may take it.
+            self.attempts.record_death(key, reason, worker.process.pid)
         file_of(self.store, socket.gethostname(), worker.process.pid).unlink(missing_ok=True)
-        self._fruitless += not held
+        self._fruitless += not (held or mine or worker.timed_out)
         if self._fruitless >= FRUITLESS:
             raise DeviceError(
                 f"{self._fruitless} workers died before they held a job ({reason}): run the study without --workers to see why."

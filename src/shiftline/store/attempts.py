@@ -49,7 +49,7 @@ class Attempts:
         key : str
         since : float
             When the workers were started that this process is one of, in seconds since 1970. What one of them has died with is
-            not taken before their parent has counted that death (`left_by`).
+            not taken before their parent has counted that death (`record_death`).
         """
         with disk_errors(self.root):
             handle = self._open_claim(key)
@@ -64,7 +64,9 @@ class Attempts:
             handle.seek(0)
             left = _claimant(handle.read())
             here = {"host": socket.gethostname(), "parent": os.getppid()}
-            if left.items() >= here.items() and left["started"] >= since:
+            if left.items() >= here.items() and left["started"] >= since and not self._counted(key, left["pid"]):
+                with suppress(OSError):
+                    fcntl.flock(handle, fcntl.LOCK_UN)
                 yield False
                 return
             handle.truncate(0)
@@ -89,11 +91,11 @@ class Attempts:
                 return (self.folder(key) / "claim").open("a+")
 
     def left_by(self, pid: int, *, since: float) -> list[str]:
-        """Return the keys that a process of this machine took after a moment, and held when it died.
+        """Return the keys that a child of this process took after a moment, and held when it died.
 
         Without the moment, what an earlier process of the same number has left would be counted.
         """
-        here = {"host": socket.gethostname(), "pid": pid}
+        here = {"host": socket.gethostname(), "parent": os.getpid(), "pid": pid}
         found = []
         for key in sorted(self.started()):
             with suppress(OSError):
@@ -147,29 +149,40 @@ class Attempts:
         """Return the keys whose last attempt failed."""
         return {key for key in self.started() if (self.folder(key) / "failure.json").is_file()}
 
-    def record_death(self, key: str, reason: str) -> int:
-        """Write down that a process died while it held a key; return how often that has happened."""
-        deaths = [*self.deaths(key), reason]
-        write_json(self.folder(key) / "deaths.json", deaths)
-        return len(deaths)
+    def record_death(self, key: str, reason: str, pid: int) -> None:
+        """Write down that a process of this machine died while it held a key."""
+        died = {"reason": reason, "host": socket.gethostname(), "pid": pid}
+        write_json(self.folder(key) / "deaths.json", [*self._deaths(key), died])
 
     def deaths(self, key: str) -> list[str]:
         """Return why the processes died that held a key since it was last finished."""
+        return [death["reason"] for death in self._deaths(key)]
+
+    def _deaths(self, key: str) -> list[dict[str, Any]]:
         try:
             return list(json.loads((self.folder(key) / "deaths.json").read_bytes()))
         except (FileNotFoundError, ValueError):
             return []
 
-    def failed_since(self, moment: float) -> set[str]:
-        """Return the keys that have failed on this machine since a moment, in seconds since 1970.
+    def _counted(self, key: str, pid: int) -> bool:
+        here = socket.gethostname()
+        return any(death["host"] == here and death["pid"] == pid for death in self._deaths(key))
+
+    def has_failed_since(self, key: str, moment: float) -> bool:
+        """Return whether a key has failed on this machine since a moment, in seconds since 1970.
 
         The clocks of other machines say nothing about this one's moments.
         """
         if moment == math.inf:
+            return False
+        failure = self.failure(key)
+        return failure is not None and failure["host"] == socket.gethostname() and failure["moment"] >= moment
+
+    def failed_since(self, moment: float) -> set[str]:
+        """Return the keys that have failed on this machine since a moment."""
+        if moment == math.inf:
             return set()
-        here = socket.gethostname()
-        failures = ((key, self.failure(key)) for key in self.failed())
-        return {key for key, failure in failures if failure and failure["host"] == here and failure["moment"] >= moment}
+        return {key for key in self.failed() if self.has_failed_since(key, moment)}
 
     def succeed(self, key: str) -> None:
         """Forget what a finished job no longer needs: earlier failures and deaths, and the state of its training."""
