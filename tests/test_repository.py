@@ -202,6 +202,7 @@ def test_notebooks_are_committed_without_outputs():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # It installs and compiles every package: minutes on a slow disk.
 def test_setup_is_idempotent_and_works_from_anywhere_with_a_space_in_the_path(tmp_path):
     place = tmp_path / "a folder"
     shutil.copytree(ROOT / "scripts", place / "scripts")

@@ -50,7 +50,7 @@ def run_group(jobs: Sequence[Job], context: Context) -> None:
         predict_group(jobs, context)
         return
     (job,) = jobs
-    run = runner(job.kind)
+    run = _runner(job.kind)
     if not context.ranks.first:
         with tempfile.TemporaryDirectory() as folder:
             run(job, Draft(Path(folder)), context)
@@ -59,7 +59,7 @@ def run_group(jobs: Sequence[Job], context: Context) -> None:
         run(job, draft, context)
 
 
-def runner(kind: str) -> Callable[[Job, Draft, Context], None]:
+def _runner(kind: str) -> Callable[[Job, Draft, Context], None]:
     """Return the function that makes the artifacts of a kind."""
     module, function = _RUNNERS[kind].split(".")
     found: Callable[[Job, Draft, Context], None] = getattr(import_module(f"shiftline.jobs.{module}"), function)
