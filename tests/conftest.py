@@ -31,8 +31,8 @@ from shiftline import (
     interpolations,
     replicates,
 )
+from shiftline.backbones.glyphs import PROMPTS
 from shiftline.data.sidecar import DataFolder
-from shiftline.declare.recipes import PROMPTS
 
 # How long an example takes says something about the machine, nothing about the code.
 settings.register_profile("untimed", deadline=None)
@@ -45,20 +45,21 @@ class TinyStudy(ExperimentManager):
     name = "tiny"
     baseline = "from scratch"
     reference = handwritten_digits().shifted(Tint(p=0.6))
-    shifts = {
-        "blur": reference.test.shifted(Blur(2.0)),
-        "invert": reference.test.fraction(0.3).shifted(Invert()),
-    }
+    shifts = {"blur": reference.test.shifted(Blur(2.0)), "invert": reference.test.fraction(0.3).shifted(Invert())}
 
     def models(self):
         train = self.reference.train
         scratch = [
             FromScratch(
-                glyph_net(net), train_on=train.fraction(share), epochs=3, batch_size=20, optimizer=SGD(lr=0.02),
+                glyph_net(net),
+                train_on=train.fraction(share),
+                epochs=3,
+                batch_size=20,
+                optimizer=SGD(lr=0.02),
                 augment=[Translate(1)],
             )
             for net, share in (("linear", 0.1), ("linear", 1.0), ("mlp", 0.3))
-        ]  # fmt: skip
+        ]
         run = FromScratch(glyph_net("conv-narrow"), epochs=3, optimizer=AdamW(lr=3e-3))
         zero_shot = ZeroShot(glyph_clip(), templates=PROMPTS)
         few = train.fraction(0.2)
@@ -74,11 +75,13 @@ class TinyStudy(ExperimentManager):
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built-in splits, written once."""
-    from shiftline.data.prepare import BUILT_IN, split_records
+    """The splits that make themselves, written once."""
+    from shiftline.datasets.catalogue import catalogue
+    from shiftline.datasets.prepare import split_records
 
     root = tmp_path_factory.mktemp("data")
-    split_records(DataFolder(root), sorted(BUILT_IN, key=str))
+    made = [family for family in catalogue().families.values() if family.generated]
+    split_records(DataFolder(root), [Split(family.name, split) for family in made for split in family.splits])
     return root
 
 

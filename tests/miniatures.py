@@ -10,13 +10,15 @@ import gzip
 import json
 import pickle
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from shiftline.data.families.imagenet import CORRUPTIONS, sub_synsets, synsets
-from shiftline.data.families.names import class_names
+from shiftline.data.views import View
+from shiftline.datasets.imagenet import CORRUPTIONS, sub_synsets, synsets
+from shiftline.datasets.published_names import class_names
 
 
 def pixels(seed, height=12, width=10):
@@ -55,12 +57,7 @@ def imagenet(root, *, train=2, val=1):
 def imagenet_v2(root, variants=("matched-frequency", "threshold0.7", "top-images")):
     for row, variant in enumerate(variants):
         for label in range(1000):
-            save(
-                root / f"imagenetv2-{variant}-format-val" / str(label) / "a0.jpeg",
-                7000 + label + row,
-                size=(9, 9),
-                colour=label,
-            )
+            save(root / f"imagenetv2-{variant}-format-val" / str(label) / "a0.jpeg", 7000 + label + row, size=(9, 9), colour=label)
     return root
 
 
@@ -123,10 +120,7 @@ def imagenet_vid_robust(root):
     dump(base / "metadata/labels.json", frames)
     dump(
         base / "metadata/pmsets.json",
-        {
-            "val/v0/000001.JPEG": ["val/v0/000000.JPEG", "val/v0/000002.JPEG"],
-            "val/v1/000002.JPEG": ["val/v1/000003.JPEG"],
-        },
+        {"val/v0/000001.JPEG": ["val/v0/000000.JPEG", "val/v0/000002.JPEG"], "val/v1/000002.JPEG": ["val/v1/000003.JPEG"]},
     )
     dump(base / "misc/rev_wnid_map.json", covered)
     dump(base / "misc/imagenet_vid_class_index.json", {str(row): pair for row, pair in enumerate(vid)})
@@ -135,22 +129,17 @@ def imagenet_vid_robust(root):
 
 def ytbb_robust(root):
     base = root / "ytbb-robust"
-    anchors = {
-        "aa_100": (1, ["good", "cat"]),
-        "bb_200": (2, ["good"]),
-        "cc_300": (1, ["good", "bad"]),
-        "dd_400": (0, ["good"]),
-    }
+    anchors = {"aa_100": (1, ["good", "cat"]), "bb_200": (2, ["good"]), "cc_300": (1, ["good", "bad"]), "dd_400": (0, ["good"])}
     words = ["good", "bad", "unsure", "cat"]
-    rows = [
-        {"key": f"x/{k}/frame-30.jpg", "notes": "", "labels": [words.index(w) for w in ws]}
-        for k, (_, ws) in anchors.items()
-    ]
+    rows = [{"key": f"x/{k}/frame-30.jpg", "notes": "", "labels": [words.index(w) for w in ws]} for k, (_, ws) in anchors.items()]
     dump(base / "metadata/anchor_labels.json", {"annotations": rows, "labels": words})
     pairs = [
-        ("aa_100", 29, ["similar"]), ("aa_100", 31, ["similar", "correct"]), ("aa_100", 32, ["similar", "dissimilar"]),
-        ("bb_200", 28, ["dissimilar"]), ("dd_400", 29, ["similar", "bad-anchor"]),
-    ]  # fmt: skip
+        ("aa_100", 29, ["similar"]),
+        ("aa_100", 31, ["similar", "correct"]),
+        ("aa_100", 32, ["similar", "dissimilar"]),
+        ("bb_200", 28, ["dissimilar"]),
+        ("dd_400", 29, ["similar", "bad-anchor"]),
+    ]
     judged = ["similar", "correct", "dissimilar", "bad-anchor", "problematic", "incorrect", "dont know", "deformation"]
     judged += ["background-change", "occlusion-increased", "blur-increase"]
     rows = [
@@ -160,10 +149,7 @@ def ytbb_robust(root):
     dump(base / "metadata/pmk_labels.json", {"annotations": rows, "labels": judged})
     dump(base / "metadata/ytbb_class_index.json", {"0": "person", "1": "bird", "2": "knife", "3": "cat"})
     dump(base / "metadata/rev_class_idx_map.json", {"0": [981, 982], "1": [7, 8, 9], "3": [281, 282]})
-    lines = [
-        "ytid,time_ms,label",
-        *(f"{k.split('_')[0]},{k.split('_')[1]},{label}" for k, (label, _) in anchors.items()),
-    ]
+    lines = ["ytid,time_ms,label", *(f"{k.split('_')[0]},{k.split('_')[1]},{label}" for k, (label, _) in anchors.items())]
     text(base / "metadata/ytbb_robustness_test_anchors_full.csv", lines)
     for row, anchor in enumerate(anchors):
         for number in range(28, 33):
@@ -193,9 +179,7 @@ def cifar10(root, *, each=8):
 def cifar100(root):
     base = root / "cifar-100-python"
     names = [f"class_{number}" for number in range(100)]
-    _pickled(
-        base / "train", {"data": flat_images(200, 1), "fine_labels": list(range(100)) * 2, "coarse_labels": [0] * 200}
-    )
+    _pickled(base / "train", {"data": flat_images(200, 1), "fine_labels": list(range(100)) * 2, "coarse_labels": [0] * 200})
     _pickled(base / "test", {"data": flat_images(100, 2), "fine_labels": list(range(100)), "coarse_labels": [0] * 100})
     _pickled(base / "meta", {"fine_label_names": names, "coarse_label_names": ["x"]})
     return base
@@ -219,11 +203,7 @@ def cifar10_1(root):
 
 def cifar10_2(root):
     for split, count in (("train", 20), ("test", 10)):
-        document = {
-            "images": square_images(count, count),
-            "labels": np.arange(count) % 10,
-            "image_files": ["x"] * count,
-        }
+        document = {"images": square_images(count, count), "labels": np.arange(count) % 10, "image_files": ["x"] * count}
         _saved(root / "CIFAR-10.2" / f"cifar102_{split}.npy", np.array(document, dtype=object))
     return root / "CIFAR-10.2"
 
@@ -248,12 +228,13 @@ def cars(root):
     (base / "devkit").mkdir(parents=True)
     savemat(base / "devkit/cars_meta.mat", {"class_names": names})
     for split, path, count in (
-        ("train", base / "devkit/cars_train_annos.mat", 20), ("test", base / "cars_test_annos_withlabels.mat", 6),
-    ):  # fmt: skip
+        ("train", base / "devkit/cars_train_annos.mat", 20),
+        ("test", base / "cars_test_annos_withlabels.mat", 6),
+    ):
         files = [f"{number:05d}.jpg" for number in range(1, count + 1)]
         annotations(path, files, [1 + number % 3 for number in range(count)])
         for number, file in enumerate(files):
-            save(base / f"cars_{split}" / file, number)
+            save(base / f"cars_{split}" / file, number + 100 * (split == "test"))
     return base
 
 
@@ -331,7 +312,7 @@ def sun397(root):
         names = [f"{folders[n % 3]}/sun_{file[:2]}{n}.jpg" for n in range(count)]
         text(base / file, names)
         for row, name in enumerate(names):
-            save(base / name.lstrip("/"), row)
+            save(base / name.lstrip("/"), row + 100 * (file == "Testing_01.txt"))
     return base
 
 
@@ -342,7 +323,7 @@ def food101(root):
         entries = [f"{('apple_pie', 'sushi')[n % 2]}/{split}{n}" for n in range(count)]
         text(base / f"meta/{split}.txt", entries)
         for row, entry in enumerate(entries):
-            save(base / f"images/{entry}.jpg", row)
+            save(base / f"images/{entry}.jpg", row + 100 * (split == "test"))
     return base
 
 
@@ -354,11 +335,7 @@ def mtsd(root):
         for row, name in enumerate(names):
             save(base / f"images/{name}.jpg", 10 * number + row, size=(40, 60))
             signs = [
-                {
-                    "key": "k1",
-                    "label": "regulatory--stop--g1",
-                    "bbox": {"xmin": 1.2, "ymin": 2, "xmax": 20.6, "ymax": 30},
-                },
+                {"key": "k1", "label": "regulatory--stop--g1", "bbox": {"xmin": 1.2, "ymin": 2, "xmax": 20.6, "ymax": 30}},
                 {"key": "k2", "label": "warning--deer--g2", "bbox": {"xmin": 30, "ymin": 5, "xmax": 44, "ymax": 15}},
                 {"key": "k3", "label": "other-sign", "bbox": {"xmin": 0, "ymin": 0, "xmax": 5, "ymax": 5}},
             ]
@@ -380,11 +357,7 @@ def mnist(root, folder="MNIST", *, compressed=False):
     for prefix, count in (("train", 60), ("t10k", 20)):
         images = np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
         idx(root / folder / "raw" / f"{prefix}-images-idx3-ubyte", images, compressed=compressed)
-        idx(
-            root / folder / "raw" / f"{prefix}-labels-idx1-ubyte",
-            (np.arange(count) % 10).astype(np.uint8),
-            compressed=compressed,
-        )
+        idx(root / folder / "raw" / f"{prefix}-labels-idx1-ubyte", (np.arange(count) % 10).astype(np.uint8), compressed=compressed)
     return root / folder
 
 
@@ -407,9 +380,7 @@ def stl10(root):
     for split, count in (("train", 20), ("test", 10)):
         square_images(count, count, 96).transpose(0, 3, 2, 1).copy().tofile(base / f"{split}_X.bin")
         ((np.arange(count) % 10) + 1).astype(np.uint8).tofile(base / f"{split}_y.bin")
-    text(
-        base / "class_names.txt", ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"]
-    )
+    text(base / "class_names.txt", ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"])
     return base
 
 
@@ -437,9 +408,7 @@ def wilds_iwildcam(root):
     found = []
     splits = ("train", "val", "test", "id_val", "id_test")
     for number in range(182 * 2):
-        rows.append(
-            f"{splits[number % 5]},{number}.jpg,{number % 182},{number % 7},{number},2013-06-05 05:44:19.000000,i{number}"
-        )
+        rows.append(f"{splits[number % 5]},{number}.jpg,{number % 182},{number % 7},{number},2013-06-05 05:44:19.000000,i{number}")
         found.append({"id": f"i{number}", "max_detection_conf": 0.99 if number % 3 else 0.2})
         save(base / "train" / f"{number}.jpg", number, size=(8, 9))
     text(base / "metadata.csv", rows)
@@ -474,9 +443,12 @@ def wilds_camelyon17(root):
             f"{number},{patient},{number % 3},{number},{2 * number},{number // 5 % 2},{number % 10},{center},{number // 20}"
         )
         save(
-            base / f"patches/patient_{patient}_node_{number % 3}" /
-            f"patch_patient_{patient}_node_{number % 3}_x_{number}_y_{2 * number}.png", number, size=(8, 8),
-        )  # fmt: skip
+            base
+            / f"patches/patient_{patient}_node_{number % 3}"
+            / f"patch_patient_{patient}_node_{number % 3}_x_{number}_y_{2 * number}.png",
+            number,
+            size=(8, 8),
+        )
     text(base / "metadata.csv", rows)
     return root
 
@@ -488,9 +460,7 @@ def wilds_rxrx1(root):
         dataset, site = ("train", "val", "test")[number % 3], 1 + (number // 3) % 2
         cell, plate, well = ("HEPG2", "HUVEC")[number % 2], 1 + number % 4, f"B{number % 9:02d}"
         experiment = f"{cell}-0{number % 3 + 1}"
-        rows.append(
-            f"s{number},w{number},{cell},{dataset},{experiment},{plate},{well},{site},treatment,x,{number // 3 % 5}"
-        )
+        rows.append(f"s{number},w{number},{cell},{dataset},{experiment},{plate},{well},{site},treatment,x,{number // 3 % 5}")
         save(base / "images" / experiment / f"Plate{plate}" / f"{well}_s{site}.png", number, size=(8, 8))
     text(base / "metadata.csv", rows)
     return root
@@ -530,3 +500,14 @@ def wilds_domainnet(root):
         save(base / path, number)
     text(base / "metadata.csv", rows)
     return root
+
+
+def arrays_of(family, split):
+    """The images and labels of a data set that makes itself, as arrays."""
+    examples = family().listing(None, split).examples
+    return SimpleNamespace(images=np.stack([e.source for e in examples]), labels=np.array([e.label for e in examples]))
+
+
+def view_of(ids, labels):
+    """A view of examples without images."""
+    return View(None, np.asarray(ids), np.asarray(labels), (), ())

@@ -38,8 +38,7 @@ def table(n=12, *, seed=0, with_n=None):
     rng = np.random.default_rng(seed)
     reference = np.sort(rng.uniform(0.3, 0.9, n))
     shifted = {
-        s: stats.norm.cdf(0.8 * stats.norm.ppf(reference) + b + rng.normal(0, 0.1, n))
-        for s, b in (("blur", -0.3), ("noise", -0.8))
+        s: stats.norm.cdf(0.8 * stats.norm.ppf(reference) + b + rng.normal(0, 0.1, n)) for s, b in (("blur", -0.3), ("noise", -0.8))
     }
     made = []
     for i in range(n):
@@ -137,9 +136,7 @@ def test_extrapolation_is_flagged():
 
 def test_a_missing_cell_is_a_gap_and_never_joined_by_position():
     frame = table()
-    gappy = frame[~((frame["model"] == "zero-shot") & (frame["distribution"] == "noise"))].sample(
-        frac=1, random_state=3
-    )
+    gappy = frame[~((frame["model"] == "zero-shot") & (frame["distribution"] == "noise"))].sample(frac=1, random_state=3)
     whole = effective_robustness(frame, baseline="base").set_index(["shift", "model"])["effective_robustness"]
     found = effective_robustness(gappy, baseline="base").set_index(["shift", "model"])["effective_robustness"]
     gaps = {("noise", "zero-shot"), ("average", "zero-shot")}
@@ -153,14 +150,14 @@ def test_a_missing_cell_is_a_gap_and_never_joined_by_position():
 
 
 def test_accuracies_of_zero_and_one_follow_the_policy():
-    p, moved = inside([0.0, 0.5, 1.0], [100, 100, 50], SCALES["probit"])
+    p, clipped = inside([0.0, 0.5, 1.0], [100, 100, 50], SCALES["probit"])
     np.testing.assert_allclose(p, [0.005, 0.5, 0.99])
-    assert moved.tolist() == [True, False, True]
-    p, moved = inside([0.0, 0.5], [np.nan, np.nan], SCALES["logit"])
+    assert clipped.tolist() == [True, False, True]
+    p, clipped = inside([0.0, 0.5], [np.nan, np.nan], SCALES["logit"])
     assert np.isnan(p[0])
-    p, moved = inside([0.0, 1.0], [10, 10], SCALES["linear"])
+    p, clipped = inside([0.0, 1.0], [10, 10], SCALES["linear"])
     assert p.tolist() == [0.0, 1.0]
-    assert not moved.any()
+    assert not clipped.any()
     assert np.isnan(inside([1.0], [10], SCALES["probit"], extremes="exclude")[0]).all()
 
 
@@ -169,8 +166,8 @@ def test_extreme_baselines_are_counted():
     frame.loc[(frame["model"] == "b0") & (frame["distribution"] == "blur"), "value"] = 0.0
     clipped = fit_baseline(frame, shift="blur", baseline="base")
     excluded = fit_baseline(frame, shift="blur", baseline="base", extremes="exclude")
-    assert (clipped.n, clipped.moved, clipped.left_out) == (12, 1, 0)
-    assert (excluded.n, excluded.moved, excluded.left_out) == (11, 0, 1)
+    assert (clipped.n, clipped.clipped, clipped.left_out) == (12, 1, 0)
+    assert (excluded.n, excluded.clipped, excluded.left_out) == (11, 0, 1)
 
 
 def test_a_group_that_lacks_a_replicate_has_no_mean():
@@ -193,7 +190,7 @@ def test_each_use_of_the_policy_is_reported_with_the_table():
     frame.loc[(frame["model"] == "b0") & (frame["distribution"] == "blur"), "value"] = 0.0
     lost = frame[~((frame["model"] == "b3") & (frame["distribution"] == "blur"))]
     (clipped, left_out) = effective_robustness(lost, baseline="base").attrs["notes"]["blur"]
-    assert clipped == "1 baseline models had an accuracy of 0 or 1, which was clipped"
+    assert clipped == "1 baseline model had an accuracy of 0 or 1, which was clipped"
     assert left_out == "1 of 12 baseline models are not in the fit (missing or extreme)"
 
 
@@ -230,9 +227,7 @@ def test_clopper_pearson_takes_arrays_and_refuses_nonsense():
 def test_the_mean_over_seeds_has_scipys_t_interval(values):
     found = mean_interval(values)
     spread = stats.sem(values)
-    expected = (
-        stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=spread) if spread > 0 else (found.mean,) * 2
-    )
+    expected = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=spread) if spread > 0 else (found.mean,) * 2
     np.testing.assert_allclose([found.low, found.high], expected, rtol=1e-6, atol=1e-9)
 
 
@@ -298,14 +293,8 @@ def test_an_average_over_fewer_shifts_is_a_gap():
     ("call", "message"),
     [
         (lambda f: fit_baseline(f, shift="rain", baseline="base"), "no shift 'rain': there are 'blur', 'noise'"),
-        (
-            lambda f: fit_baseline(f, shift="blur", baseline="scratch"),
-            "no baseline group 'scratch': the groups are 'base'",
-        ),
-        (
-            lambda f: fit_baseline(f, shift="blur", baseline="tuned"),
-            "has 2 usable models on 'blur' .of 2 declared.: a line needs",
-        ),
+        (lambda f: fit_baseline(f, shift="blur", baseline="scratch"), "no baseline group 'scratch': the groups are 'base'"),
+        (lambda f: fit_baseline(f, shift="blur", baseline="tuned"), "has 2 usable models on 'blur' .of 2 declared.: a line needs"),
         (
             lambda f: fit_baseline(f, shift="blur", baseline="base", scale="log"),
             "'log' does not exist: choose one of probit, logit",
@@ -314,14 +303,8 @@ def test_an_average_over_fewer_shifts_is_a_gap():
         (lambda f: fit_baseline(f, shift="blur", baseline="base", reference="val"), "no rows for 'val'"),
         (lambda f: fit_baseline(f.assign(value=f["value"] * 100), shift="blur", baseline="base"), "expected fractions"),
         (lambda f: fit_baseline(pd.concat([f, f]), shift="blur", baseline="base"), "has two values on"),
-        (
-            lambda f: fit_baseline(f.drop(columns="group"), shift="blur", baseline="base"),
-            "no column 'group': it has model",
-        ),
-        (
-            lambda f: effective_robustness(f[f["distribution"] == "reference"], baseline="base"),
-            "needs a shifted distribution",
-        ),
+        (lambda f: fit_baseline(f.drop(columns="group"), shift="blur", baseline="base"), "no column 'group': it has model"),
+        (lambda f: effective_robustness(f[f["distribution"] == "reference"], baseline="base"), "needs a shifted distribution"),
         (
             lambda f: fit_baseline(f.assign(metric=["a"] * (len(f) - 1) + ["b"]), shift="blur", baseline="base"),
             "has values of the metrics a, b: keep one",

@@ -9,11 +9,12 @@ from scipy import stats
 from torchvision.transforms import v2
 
 from shiftline import ColourJitter, CutMix, Cutout, Mixup, RandAugment, Split, Tint, Translate
-from shiftline.data.augment import RAND_AUGMENT, augment, mix_pairs, mixing_shares
+from shiftline.contracts.transforms import Augmentation
 from shiftline.data.loader import FeatureBatches, JointBatches, TrainingBatches, evaluation_chunks
+from shiftline.data.pixels import augment
 from shiftline.data.views import open_view
-from shiftline.declare.transforms import Augmentation
 from shiftline.errors import DataError
+from shiftline.shifts.augmentations import mixing_shares, rand_augment_operations
 
 TRAIN = Split("digits", "train")
 IMAGES = torch.randint(0, 256, (24, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -69,8 +70,8 @@ def test_rand_augment_has_torchvisions_operations_and_ranges():
     theirs = v2.RandAugment(magnitude=12, num_magnitude_bins=31, interpolation=v2.InterpolationMode.NEAREST)
     image = IMAGES[0]
     space = theirs._AUGMENTATION_SPACE
-    assert len(RAND_AUGMENT) == len(space)
-    for ours, (name, (magnitudes, signed)) in zip(RAND_AUGMENT, space.items(), strict=True):
+    assert len(rand_augment_operations()) == len(space)
+    for ours, (name, (magnitudes, signed)) in zip(rand_augment_operations(), space.items(), strict=True):
         values = magnitudes(31, 20, 20)
         for sign in (1.0, -1.0) if signed else (1.0,):
             value = 0.0 if values is None else float(values[12]) * sign
@@ -106,7 +107,7 @@ def test_shares_are_beta_distributed(alpha):
 
 def test_mixup_is_the_formula():
     images, partners = torch.randn(24, 3, 8, 8), torch.randn(24, 3, 8, 8)
-    mixed, shares = mix_pairs(images, partners, IDS, Mixup(), seed=0, epoch=1)
+    mixed, shares = Mixup().pairs(images, partners, IDS, seed=0, epoch=1)
     weight = shares[:, None, None, None]
     torch.testing.assert_close(mixed, weight * images + (1 - weight) * partners)
 
@@ -114,7 +115,7 @@ def test_mixup_is_the_formula():
 def test_cutmix_pastes_a_box_whose_area_is_the_share():
     ones, zeros = torch.ones(500, 3, 20, 20), torch.zeros(500, 3, 20, 20)
     ids = torch.arange(500)
-    mixed, shares = mix_pairs(ones, zeros, ids, CutMix(), seed=0, epoch=0)
+    mixed, shares = CutMix().pairs(ones, zeros, ids, seed=0, epoch=0)
     torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), shares)
     for image in mixed[:, 0]:
         rows, columns = (image == 0).any(dim=1), (image == 0).any(dim=0)
@@ -149,9 +150,7 @@ def test_several_processes_have_the_partners_of_one(digits_data, world):
         for share in shares:
             assert share.count == len(batch)
             assert share.partners.ids.tolist() == [partner[i] for i in share.ids.tolist()]
-            assert all(
-                torch.equal(a, pixels[i]) for a, i in zip(share.partners.images, share.ids.tolist(), strict=True)
-            )
+            assert all(torch.equal(a, pixels[i]) for a, i in zip(share.partners.images, share.ids.tolist(), strict=True))
 
 
 def test_processes_that_are_left_over_get_an_example_that_does_not_count(digits_data):
@@ -166,7 +165,7 @@ def test_processes_that_are_left_over_get_an_example_that_does_not_count(digits_
 # ---- what is trained on ------------------------------------------------------------------------------------------------
 
 
-def test_fresh_subsets_are_drawn_anew_and_keep_their_rates(digits_data):
+def test_fresh_subsets_are_drawn_again_and_keep_their_rates(digits_data):
     rates = list(range(1, 11))
     batches = loader(digits_data, TRAIN.class_rates(rates, fresh=True))
     fixed = open_view(TRAIN.class_rates(rates), digits_data)
@@ -208,9 +207,7 @@ def test_label_noise_gives_exactly_that_share_a_wrong_label(digits_data):
 
 def test_a_tint_sees_the_right_label_under_label_noise(digits_data):
     tinted = TRAIN.shifted(Tint(p=1.0))
-    (clean,), (noisy,) = (
-        list(loader(digits_data, data, batch_size=900).epoch(0)) for data in (tinted, tinted.label_noise(0.5))
-    )
+    (clean,), (noisy,) = (list(loader(digits_data, data, batch_size=900).epoch(0)) for data in (tinted, tinted.label_noise(0.5)))
     assert torch.equal(clean.images, noisy.images)
     assert not torch.equal(clean.labels, noisy.labels)
 
@@ -229,17 +226,17 @@ def test_cached_features_come_in_the_order_of_the_images(digits_data):
             assert a.count == b.count
 
 
-def test_joint_batches_hold_every_example_of_every_part_once(digits_data):
+def test_joint_batches_hold_every_example_of_every_task_once(digits_data):
     def joint():
         parts = [loader(digits_data, TRAIN.indices(r), batch_size=16) for r in (range(50), range(200, 330))]
         return JointBatches(parts, seed=0)
 
     batches = list(joint().epoch(1))
     assert len(batches) == joint().steps
-    for part, expected in ((0, range(50)), (1, range(200, 330))):
-        assert sorted(i for b in batches if b.part == part for i in b.ids.tolist()) == list(expected)
-    turns = [batch.part for batch in batches]
+    for task, expected in ((0, range(50)), (1, range(200, 330))):
+        assert sorted(i for b in batches if b.task == task for i in b.ids.tolist()) == list(expected)
+    turns = [batch.task for batch in batches]
     assert turns != sorted(turns)
     rest = list(joint().epoch(1, first=5))
     assert [b.ids.tolist() for b in rest] == [b.ids.tolist() for b in batches[5:]]
-    assert turns != [b.part for b in joint().epoch(2)]
+    assert turns != [b.task for b in joint().epoch(2)]

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
+from shiftline.engine.fisher import fisher_diagonal
 from shiftline.errors import WeightsError
-from shiftline.jobs.batch_norm import reset_batch_norms
-from shiftline.jobs.ensemble import mean_outputs
-from shiftline.jobs.fisher import fisher_diagonal
-from shiftline.models.classifier import Classifier
+from shiftline.networks.classifier import Classifier
+from shiftline.operations.batch_norm import reset_batch_norms
+from shiftline.operations.ensemble import mean_outputs
 from shiftline.weights import average, combine, fisher_average, greedy_soup, interpolate
 
 
@@ -123,7 +123,7 @@ def test_tied_tensors_are_added_once_and_stay_tied():
 
 
 class Lazy(Mapping):
-    """Weights that are made anew whenever they are asked for, as those that come from a file to a GPU are."""
+    """Weights that are made again whenever they are asked for, as those that come from a file to a GPU are."""
 
     def __init__(self, state):
         self.state = state
@@ -142,9 +142,7 @@ def test_tensors_at_one_address_one_after_the_other_are_not_tied():
     """The memory of a tensor that was let go is given to the next one of its shape."""
     members = [{f"layer{i}": torch.full((64, 64), float(i + 10 * row)) for i in range(20)} for row in range(2)]
     fishers = [{name: torch.ones_like(tensor) for name, tensor in member.items()} for member in members]
-    for found in (
-        combine(map(Lazy, members), [0.5, 0.5]), fisher_average(map(Lazy, members), map(Lazy, fishers), [1.0, 1.0]),
-    ):  # fmt: skip
+    for found in (combine(map(Lazy, members), [0.5, 0.5]), fisher_average(map(Lazy, members), map(Lazy, fishers), [1.0, 1.0])):
         assert [float(tensor[0, 0]) for tensor in found.values()] == [i + 5.0 for i in range(20)]
 
 
@@ -206,9 +204,7 @@ def test_greedy_soups_are_those_of_brute_force(values, target):
         return -round(abs(float(weights[0]) - target), 4)
 
     scores = [evaluate(member) for member in members]
-    weights, kept = greedy_soup(
-        lambda row: nullcontext({"w": members[row]}), scores, lambda state: evaluate(state["w"])
-    )
+    weights, kept = greedy_soup(lambda row: nullcontext({"w": members[row]}), scores, lambda state: evaluate(state["w"]))
     assert kept == brute_force(members, scores, evaluate)
     torch.testing.assert_close(weights["w"], sum(members[row] for row in kept) / len(kept))
 
@@ -283,7 +279,10 @@ def test_a_sampled_fisher_is_the_expected_one_on_average():
 
 
 def test_a_fisher_average_is_the_formula_and_has_a_floor():
-    members = [{"w": torch.tensor([1.0, 1.0, 1.0]), "buffer": torch.tensor([2.0])}, {"w": torch.tensor([3.0, 3.0, 3.0]), "buffer": torch.tensor([4.0])}]  # fmt: skip
+    members = [
+        {"w": torch.tensor([1.0, 1.0, 1.0]), "buffer": torch.tensor([2.0])},
+        {"w": torch.tensor([3.0, 3.0, 3.0]), "buffer": torch.tensor([4.0])},
+    ]
     fishers = [{"w": torch.tensor([1.0, 0.0, 4.0])}, {"w": torch.tensor([3.0, 0.0, 0.0])}]
     found = fisher_average(members, fishers, [1.0, 1.0], floor=1e-6)
     torch.testing.assert_close(found["w"], torch.tensor([2.5, 2.0, 1.0]))
@@ -353,9 +352,7 @@ def test_reestimated_statistics_are_torchs():
 def test_ensembles_are_the_formula():
     logits = [torch.randn(6, 4) for _ in range(3)]
     weights = [0.2, 0.3, 0.5]
-    torch.testing.assert_close(
-        mean_outputs(logits, weights, "logits"), sum(w * x for w, x in zip(weights, logits, strict=True))
-    )
+    torch.testing.assert_close(mean_outputs(logits, weights, "logits"), sum(w * x for w, x in zip(weights, logits, strict=True)))
     probabilities = sum(w * x.softmax(dim=1) for w, x in zip(weights, logits, strict=True))
     torch.testing.assert_close(mean_outputs(logits, weights, "probabilities").softmax(dim=1), probabilities)
 

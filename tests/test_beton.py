@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shiftline.contracts.distributions import Split
 from shiftline.data import beton
-from shiftline.data.families.folders import image_folder
-from shiftline.data.prepare import split_records
+from shiftline.data.examples import Encoding, Example
 from shiftline.data.readers import FfcvReader, PlainReader
 from shiftline.data.sidecar import DataFolder
-from shiftline.data.writer import Encoding, Example, write_split
-from shiftline.declare.distributions import Split
+from shiftline.data.writer import write_split
+from shiftline.datasets.folders import image_folder
+from shiftline.datasets.prepare import split_records
 from shiftline.errors import DataError
 
 SPLIT = Split("made", "test")
@@ -143,8 +144,11 @@ def run_ffcv(code, *arguments):
     """FFCV in a process of its own: its finalizers print, and its import changes the process."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), *map(str, arguments)],
-        capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -202,9 +206,7 @@ def _cut_half(data):
 
 
 def _zero_pointer(data):
-    at = (
-        beton.HEADER.itemsize + 2 * beton.FIELD.itemsize + beton.ROW.fields["f0"][1] + beton.IMAGE.fields["data_ptr"][1]
-    )
+    at = beton.HEADER.itemsize + 2 * beton.FIELD.itemsize + beton.ROW.fields["f0"][1] + beton.IMAGE.fields["data_ptr"][1]
     return data[:at] + bytes(8) + data[at + 8 :]
 
 
@@ -258,8 +260,8 @@ def test_a_touched_file_with_the_same_content_is_fine(tmp_path):
 
 def test_the_fingerprint_is_of_the_content_not_of_the_layout(tmp_path):
     images = pictures(40)
-    one = write(tmp_path / "a", images, workers=1)
-    other = write(tmp_path / "b", images, workers=4, page=1 << 21)
+    one = write(tmp_path / "a", images, threads=1)
+    other = write(tmp_path / "b", images, threads=4, page=1 << 21)
     assert one.record.fingerprint == other.record.fingerprint
     assert one.file["sha256"] != other.file["sha256"]
     images[7] = images[7] ^ 1
@@ -272,13 +274,9 @@ def test_the_fingerprint_is_that_of_its_definition(tmp_path):
     import struct
 
     images = pictures(3)
-    total = hashlib.sha256(
-        json.dumps({"fields": ["image", "label"], "recipe": {"form": "raw", "short_side": None}}).encode()
-    )
+    total = hashlib.sha256(json.dumps({"fields": ["image", "label"], "recipe": {"form": "raw", "short_side": None}}).encode())
     for label, image in enumerate(images):
-        total.update(
-            hashlib.sha256(struct.pack("<3q", *image.shape) + image.tobytes()).digest() + struct.pack("<q", label)
-        )
+        total.update(hashlib.sha256(struct.pack("<3q", *image.shape) + image.tobytes()).digest() + struct.pack("<q", label))
     assert write(tmp_path, images).record.fingerprint == total.hexdigest()
 
 
@@ -294,9 +292,7 @@ def test_pages_are_not_straddled(tmp_path):
 def test_nothing_is_left_when_writing_fails(tmp_path):
     folder = jpeg_files(tmp_path / "in", pictures(3))
     (folder / "x" / "broken.jpg").write_bytes(b"not a picture")
-    with pytest.raises(
-        DataError, match="1 of 4 images cannot be read, nothing was written:\n  x/broken.jpg: no image file"
-    ):
+    with pytest.raises(DataError, match="1 of 4 images cannot be read, nothing was written:\n  x/broken.jpg: no image file"):
         write_image_folder(DataFolder(tmp_path / "out"), SPLIT, folder, encoding=Encoding("original"))
     assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
 
@@ -317,9 +313,7 @@ def test_odd_images_become_upright_rgb(tmp_path):
     shapes = [image.shape for image in PlainReader(index).images(np.arange(5))]
     # cmyk, grey, palette, rotated, thin: in the order of their names.
     assert shapes == [(40, 24, 3), (40, 24, 3), (40, 24, 3), (24, 40, 3), (40, 1, 3)]
-    for a, b in zip(
-        PlainReader(index).images(np.arange(5)), FfcvReader(index, compiled=False).images(np.arange(5)), strict=True
-    ):
+    for a, b in zip(PlainReader(index).images(np.arange(5)), FfcvReader(index, compiled=False).images(np.arange(5)), strict=True):
         assert alike(a, b)
 
 
@@ -345,14 +339,8 @@ def test_resizing_keeps_the_shorter_side_and_jpeg_is_small(tmp_path):
     [
         (lambda root: write(root, []), "no examples to write"),
         (lambda root: write(root, pictures(), page=1000), "expected a power of two"),
-        (
-            lambda root: write_split(DataFolder(root), SPLIT, [Example(pictures()[0], 3)], classes=["a"]),
-            "has the label 3",
-        ),
-        (
-            lambda root: write_split(DataFolder(root), SPLIT, [Example(pictures()[0], 0)], classes=["a", "a"]),
-            "appears twice",
-        ),
+        (lambda root: write_split(DataFolder(root), SPLIT, [Example(pictures()[0], 3)], classes=["a"]), "has the label 3"),
+        (lambda root: write_split(DataFolder(root), SPLIT, [Example(pictures()[0], 0)], classes=["a", "a"]), "appears twice"),
         (lambda root: write(root, [np.zeros((4, 4), np.uint8)]), "expected uint8 pixels"),
         (lambda root: Encoding("webp"), "choose original, raw or jpeg"),
         (lambda root: Encoding("original", short_side=3), "cannot resize"),

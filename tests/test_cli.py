@@ -16,18 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shiftline.cli import main
+from shiftline.cli.app import main
 
 TINY = f"{Path(__file__).parent / 'conftest.py'}:TinyStudy"
 
 
 def shiftline(*arguments, cwd=None):
     return subprocess.run(
-        [sys.executable, "-m", "shiftline.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
+        [sys.executable, "-m", "shiftline.cli.app", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False
     )
 
 
@@ -74,10 +70,10 @@ def test_a_second_run_does_nothing_and_says_so(tiny):
 def test_planning_a_finished_study_imports_no_torch_and_no_pandas(tiny):
     code = (
         "import sys; sys.argv = ['shiftline', 'run', 'module', '--store', sys.argv[1]]\n"
-        "from shiftline.experiments.digits import Digits\n"
+        "from shiftline.studies.digits import Digits\n"
         "from shiftline.launch.planning import plan_study\n"
         "from shiftline.store.artifacts import Store\n"
-        "from shiftline import cli, loading\n"
+        "from shiftline.cli import app, loading\n"
         "assert not {'torch', 'pandas', 'matplotlib', 'ffcv'} & set(sys.modules), set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tiny.store.root)], check=True)
@@ -149,9 +145,7 @@ def test_tables_for_people_are_in_percent(tiny):
 def test_robustness_by_recipe_with_its_parts(tiny):
     out = ok("robustness", TINY, "--store", tiny.store.root, "--by", "recipe", "--parts")
     assert "sd images" in out
-    rows = json.loads(
-        ok("robustness", TINY, "--store", tiny.store.root, "--by", "recipe", "--parts", "--format", "json")
-    )
+    rows = json.loads(ok("robustness", TINY, "--store", tiny.store.root, "--by", "recipe", "--parts", "--format", "json"))
     (tuned,) = [row for row in rows if row["group"] == "tuned" and row["shift"] == "blur"]
     assert tuned["replicates"] == 2
     assert tuned["sd_seeds"] > 0
@@ -201,9 +195,9 @@ def test_verify_repair_and_run_heal_a_store(tiny, tmp_path):
     assert f"damaged: {victim.parent.name[:12]}" in done.stdout
     assert "moved aside" in ok("verify", TINY, "--store", copy, "--repair")
     # Its score was computed before the damage and is kept: only the prediction is made again.
-    assert "1 jobs done" in ok("run", TINY, "--store", copy)
+    assert "1 job done" in ok("run", TINY, "--store", copy)
     assert "0 damaged" in ok("verify", TINY, "--store", copy)
-    assert "1 items" in ok("collect", TINY, "--store", copy)
+    assert "1 item," in ok("collect", TINY, "--store", copy)
     assert (copy / "damaged").exists()
     assert "deleted" in ok("collect", TINY, "--store", copy, "--delete")
     assert not list((copy / "damaged").iterdir())
@@ -212,9 +206,7 @@ def test_verify_repair_and_run_heal_a_store(tiny, tmp_path):
 @pytest.mark.slow
 def test_plot_writes_figures_with_their_numbers(tiny, tmp_path):
     files = ok("plot", TINY, "--store", tiny.store.root, "--out", tmp_path).split()
-    assert [Path(f).name for f in files] == [
-        "robustness.png", "alpha-curves.png", "alpha-table.png", "effective-robustness.png",
-    ]  # fmt: skip
+    assert [Path(f).name for f in files] == ["robustness.png", "alpha-curves.png", "alpha-table.png", "effective-robustness.png"]
     for file in files:
         image = np.asarray(Image.open(file).convert("L"))
         assert min(image.shape) > 300
@@ -233,13 +225,25 @@ def test_writing_a_folder_of_images_and_using_it(tmp_path):
                 noise = np.random.default_rng([i, level, n]).integers(-30, 30, (40, 36, 3))
                 Image.fromarray((level + noise).clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
         out = ok(
-            "data", "write", "shades", "--split", split, "--images", tmp_path / "images" / split, "--store", tmp_path / "s", "--form", "jpeg",
-            "--short-side", 34,
-        )  # fmt: skip
+            "data",
+            "write",
+            "shades",
+            "--split",
+            split,
+            "--images",
+            tmp_path / "images" / split,
+            "--store",
+            tmp_path / "s",
+            "--format",
+            "jpeg",
+            "--short-side",
+            34,
+        )
         assert f"shades/{split}: {2 * n} images, 2 classes" in out
     (row,) = [line for line in ok("data", "list", "--store", tmp_path / "s").splitlines() if "shades" in line]
     assert "test, train, val" in row
     (tmp_path / "shades.py").write_text(
+        "import shiftline as sl\n"
         "from shiftline import *\n"
         "class Shades(ExperimentManager):\n"
         "    name = 'shades'\n"
@@ -249,8 +253,8 @@ def test_writing_a_folder_of_images_and_using_it(tmp_path):
         "        super().__init__(**options)\n"
         "        self.epochs = epochs\n"
         "    def models(self):\n"
-        "        return {'cnn': FromScratch(timm('test_resnet'), epochs=self.epochs, batch_size=8, optimizer=AdamW(lr=3e-3),\n"
-        "                                   augment=[RandomResizedCrop(scale=(0.5, 1)), HorizontalFlip()])}\n"
+        "        return {'cnn': FromScratch(sl.timm('test_resnet'), epochs=self.epochs, batch_size=8,\n"
+        "                                   optimizer=AdamW(lr=3e-3), augment=[RandomResizedCrop(scale=(0.5, 1)), HorizontalFlip()])}\n"
     )
     ok("run", tmp_path / "shades.py", "epochs=3", "--store", tmp_path / "s", "--quiet")
     rows = json.loads(ok("results", tmp_path / "shades.py", "epochs=3", "--store", tmp_path / "s", "--format", "json"))
@@ -270,21 +274,15 @@ def test_writing_a_folder_of_images_and_using_it(tmp_path):
         (["run", "none.py"], "has 0 studies (no class subclasses"),
         (["run", "two.py"], "has 2 studies (A, B): expected one, or its name after a colon, two.py:Class"),
         (["run", "two.py:C"], "has no study 'C': it has A, B"),
-        (
-            ["run", "digits", "seed=3"],
-            "'seed=3' is no parameter of Digits: expected name=value; its parameters are seeds=3",
-        ),
+        (["run", "digits", "seed=3"], "'seed=3' is no parameter of Digits: expected name=value; its parameters are seeds=3"),
         (["run", "digits", "seeds=many"], "seeds='many': expected a value of type int"),
         (["run", "recipe.py"], "A plain function has no canonical form: write it as a subclass of shiftline.Transform"),
         (["status", "digits"], "has no data for 'digits' yet: run the study first"),
         (["run", "digits", "--store", "none.py"], "none.py cannot be written"),
         (["data", "write", "x"], "there is no data set 'x'"),
         (["data", "write", "imagenet-s"], "did you mean imagenet-"),
-        (["data", "write", "digits"], "digits is built in"),
-        (
-            ["data", "write", "imagenet", "--split", "test"],
-            "has no split 'test': it has train, held-out, val, train-whole",
-        ),
+        (["data", "write", "digits"], "digits makes its own images"),
+        (["data", "write", "imagenet", "--split", "test"], "has no split 'test': it has train, held-out, val, train-whole"),
         (["data", "write", "imagenet"], "where is imagenet"),
         (["data", "write", "imagenet", "--root", "nowhere"], "the folder nowhere does not exist"),
         (["data", "write", "imagenet-c", "--root", "."], "has many splits: say which"),
@@ -292,9 +290,9 @@ def test_writing_a_folder_of_images_and_using_it(tmp_path):
         (["data", "write", "x", "--images", "."], "becomes one split: name it"),
         (["data", "write", "x", "--images", ".", "--domains", "."], "say where the images are, in one way"),
         (["data", "write", "imagenet", "--split", "a", "--images", "."], "imagenet is a known data set"),
-        (["data", "write", "x", "--split", "a", "--images", ".", "--form", "webp"], "choose original, raw or jpeg"),
+        (["data", "write", "x", "--split", "a", "--images", ".", "--format", "webp"], "choose original, raw or jpeg"),
         (["data", "show", "digits"], "names no split: expected DATASET/SPLIT"),
-        (["data", "show", "digits/dev"], "digits/dev is not in the data folder"),
+        (["data", "show", "digits/dev"], "digits has no split 'dev'"),
         (["data", "join", "a/b", "c/d"], "c/d is not in the data folder"),
         (["data", "parity", "imagenet/val", "--model", "resnet18"], "where is imagenet|names no model"),
     ],

@@ -45,7 +45,7 @@ LONG = """
 import os, time
 
 from shiftline import *
-from shiftline.identity import speed_only
+from shiftline.contracts.identity import speed_only
 
 
 class Pause(Augmentation):
@@ -86,7 +86,7 @@ def undisturbed(tmp_path_factory, data_root):
     @functools.cache
     def run(*parameters, options=()):
         path, store = small(tmp_path_factory.mktemp("undisturbed"), data_root, LONG)
-        words = [sys.executable, "-m", "shiftline.cli", "run", path, *parameters, "--store", store, "--quiet", *options]
+        words = [sys.executable, "-m", "shiftline.cli.app", "run", path, *parameters, "--store", store, "--quiet", *options]
         subprocess.run(list(map(str, words)), check=True)
         return content(store)
 
@@ -222,9 +222,7 @@ def test_two_tasks_on_two_nodes_share_a_training(cluster, tmp_path, data_root, u
     # Both nodes are this machine, whose name for a node resolves to nothing.
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     path, store, gate = *small(tmp_path, data_root, LONG), tmp_path / "gate"
-    jobs = launched(
-        path, store, "devices=2", f"until={gate}", "--", "--cpus-per-task=1", "--nodes=2-2", "--ntasks-per-node=1"
-    )
+    jobs = launched(path, store, "devices=2", f"until={gate}", "--", "--cpus-per-task=1", "--nodes=2-2", "--ntasks-per-node=1")
     in_an_epoch(store)
     slurm("scancel", "--batch", "--signal=USR1", f"{jobs[0]}_0")
     _released(jobs[0])

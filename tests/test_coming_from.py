@@ -17,19 +17,24 @@ import torch
 from torch import nn
 
 from shiftline import Split
-from shiftline.data.miniature import planted
 from shiftline.data.sidecar import DataFolder
-from shiftline.models.random_clip import build_random_clip
+from shiftline.datasets.miniature import planted
+from shiftline.networks.random_clip import build_random_clip
 from test_cluster import cluster  # noqa: F401 - a fixture.
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "coming-from.md").read_text()
 BLOCKS = [block.replace("\\\n", " ") for block in re.findall(r"```bash\n(.*?)```", PAGE, flags=re.S)]
 SMALLER = {
-    "ViT-B/32": "random-clip", "ViT-L/14": "random-clip", "--epochs=10": "--epochs=1", "--epochs=5": "--epochs=1",
-    "checkpoint_10": "checkpoint_1", "ImageNet16": "ImageNet1", "scripts/": f"'{ROOT}/scripts/'",
+    "ViT-B/32": "random-clip",
+    "ViT-L/14": "random-clip",
+    "--epochs=10": "--epochs=1",
+    "--epochs=5": "--epochs=1",
+    "checkpoint_10": "checkpoint_1",
+    "ImageNet16": "ImageNet1",
+    "scripts/": f"'{ROOT}/scripts/'",
     "--alpha 0 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1.0": "--alpha 0 0.5 1.0",
-}  # fmt: skip
+}
 """What makes the commands of the page cheap enough for a test."""
 THROUGH_SLURM = ("imagenet_synthetic_shift_baseline.sh", "imagenet_support_split.sh evaluate")
 
@@ -74,9 +79,7 @@ class Shell:
     def run(self, line):
         for word, other in SMALLER.items():
             line = line.replace(word, other)
-        done = subprocess.run(
-            ["bash", "-c", line], cwd=self.folder, env=self.environment, capture_output=True, text=True
-        )
+        done = subprocess.run(["bash", "-c", line], cwd=self.folder, env=self.environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         return done.stdout
 
@@ -126,9 +129,7 @@ def test_the_command_of_patching(shell):
 
 
 def test_the_commands_of_the_readme(tmp_path):
-    (block,) = (
-        b for b in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S) if "wise-ft" in b
-    )
+    (block,) = (b for b in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S) if "wise-ft" in b)
     here = Shell(tmp_path)
     assert "alpha 0.5: Digits:top1" in "".join(here.run(line) for line in commands(block))
     assert (tmp_path / "plots/TypedDigits.png").is_file()
@@ -154,26 +155,22 @@ def ask(shell, cluster):  # noqa: F811
 
 
 def test_the_commands_of_ask_your_distribution_shift(ask):
-    synthetic = json.loads(
-        ask.run("shiftline status imagenet_synthetic_shift tint_p=0.5 small=true hparams=true --format json")
-    )
+    synthetic = json.loads(ask.run("shiftline status imagenet_synthetic_shift tint_p=0.5 small=true hparams=true --format json"))
     assert {row["state"] for row in synthetic} == {"complete"}
     split = json.loads(ask.run("shiftline status imagenet_support_split shift=sketch small=true --format json"))
     assert {row["state"] for row in split} == {"complete"}
-    whole = json.loads(ask.run("shiftline status imagenet_support_split parts=false small=true --format json"))
+    whole = json.loads(ask.run("shiftline status imagenet_support_split subsets=false small=true --format json"))
     assert {row["state"] for row in whole} == {"complete"}
     joined = DataFolder(ask.folder / "results" / "data").open(Split("imagenet-with-shifts", "all"))
     assert joined.record.count == 1000 + 1000 + 1000 + 200
-    wrong = subprocess.run(
-        ["bash", ROOT / "scripts/imagenet_support_split.sh", "cook", "v2"], capture_output=True, text=True
-    )
+    wrong = subprocess.run(["bash", ROOT / "scripts/imagenet_support_split.sh", "cook", "v2"], capture_output=True, text=True)
     assert wrong.returncode == 1
     assert "there is no stage 'cook': choose evaluate, tune or estimate" in wrong.stderr
 
 
 def test_a_split_finds_the_planted_mixture(ask):
-    from shiftline.experiments.imagenet_support_split import ImageNetSupportSplit
     from shiftline.launch.support import support_ratios
+    from shiftline.studies.imagenet_support_split import ImageNetSupportSplit
 
     study = ImageNetSupportSplit(shift="sketch", small=True, store=ask.folder / "results")
     (found,) = support_ratios(study.plan(), study.store)

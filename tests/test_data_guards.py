@@ -12,28 +12,27 @@ import pytest
 import miniatures
 from shiftline import DFR, LabelSpace, Reference, Split, ZeroShot, best, glyph_clip, write_dataset
 from shiftline.analysis import effective_robustness
-from shiftline.data.families.catalogue import FAMILIES
-from shiftline.data.families.folders import domain_folders, image_folder, torch_dataset
-from shiftline.data.prepare import join_splits
+from shiftline.data.examples import Description, Encoding, Example
 from shiftline.data.sidecar import DataFolder
 from shiftline.data.views import open_view
-from shiftline.data.writer import Description, Encoding, Example, write_split
+from shiftline.data.writer import write_split
+from shiftline.datasets.catalogue import catalogue
+from shiftline.datasets.folders import domain_folders, image_folder, torch_dataset
+from shiftline.datasets.prepare import join_splits
 from shiftline.errors import AnalysisError, DataError, DeclarationError
 from shiftline.plan.jobs import Plan
 from test_data_studies import OneModel
+
+# Those that are looked for in a folder.
+KNOWN = {name: family for name, family in catalogue().families.items() if not family.generated}
 
 LETTERS = tuple("abc")
 
 
 def written(folder, split, *, groups=None, classes=LETTERS, count=30, seed=0, **description):
     images = miniatures.square_images(count, seed, 8)
-    examples = [
-        Example(image, row % len(classes), group="" if groups is None else groups[row])
-        for row, image in enumerate(images)
-    ]
-    return write_split(
-        folder, split, examples, classes=classes, encoding=Encoding("raw"), description=Description(**description)
-    )
+    examples = [Example(image, row % len(classes), group="" if groups is None else groups[row]) for row, image in enumerate(images)]
+    return write_split(folder, split, examples, classes=classes, encoding=Encoding("raw"), description=Description(**description))
 
 
 def letters(store, shifts=(), *, classes=LETTERS, dataset="d"):
@@ -92,7 +91,7 @@ def test_every_shift_has_the_reference_in_its_own_classes_whatever_it_is_called(
     shifts = {
         name: Split(f"s{number + 1}", "ood").in_label_space(space)
         for number, (name, space) in enumerate(zip(("a", "d", "s"), spaces, strict=True))
-    }  # fmt: skip
+    }
     plan = planned(reference, shifts, store)
     (model,) = plan.models
     for name in shifts:
@@ -150,17 +149,17 @@ def test_a_reader_that_was_named_has_keys_of_its_own(tmp_path):
     assert len({kinds["train"] for kinds in keys.values()}) == 3
 
 
-def test_a_joined_split_shares_the_examples_of_its_parts(tmp_path):
+def test_a_joined_split_shares_the_examples_of_its_sources(tmp_path):
     folder, reference = letters(tmp_path, {"o": "abc"})
     both = join_splits(folder, Split("joined", "all"), [Split("d", "test"), Split("o", "ood")]).split
-    with pytest.raises(DeclarationError, match="share the part 'd/test'"):
+    with pytest.raises(DeclarationError, match="share the subset 'd/test'"):
         planned(Reference(both, reference.val, reference.test), {}, tmp_path)
 
 
 def test_parts_that_were_cut_from_different_listings_are_refused(tmp_path):
     folder, _ = letters(tmp_path)
     for seed, (split, listing) in enumerate((("train", "l1"), ("val", "l2"), ("test", "")), start=30):
-        written(folder, Split("cut", split), seed=seed, parts=(split,), listing=listing)
+        written(folder, Split("cut", split), seed=seed, subsets=(split,), listing=listing)
     reference = Reference(Split("cut", "train"), Split("cut", "val"), Split("cut", "test"))
     with pytest.raises(DeclarationError, match="were cut from different files: write both again"):
         planned(reference, {}, tmp_path)
@@ -173,7 +172,9 @@ def test_an_undefined_metric_is_one_clear_error(tmp_path):
     outcome = study.run()
     (error,) = outcome.failed.values()
     assert "auroc is not defined on 10 examples of 1 class" in error
-    with pytest.raises(DeclarationError, match="the top five of 3 classes are all of them"):
+    with pytest.raises(
+        DeclarationError, match="selects by top-5-accuracy, which needs data that have 6 classes or more: d/val is no such split"
+    ):
         Selecting(reference, {}, store=tmp_path, batch_size=10).plan()
 
 
@@ -185,9 +186,7 @@ class Selecting(OneModel):
 
 def test_the_variance_of_what_is_no_proportion_comes_from_its_interval():
     base = [(f"m{i}", "base", x, y) for i, (x, y) in enumerate([(0.5, 0.4), (0.6, 0.5), (0.7, 0.62), (0.8, 0.7)])]
-    rows = [
-        (m, g, d, v) for m, g, x, y in [*base, ("new", "own", 0.65, 0.6)] for d, v in (("reference", x), ("shift", y))
-    ]
+    rows = [(m, g, d, v) for m, g, x, y in [*base, ("new", "own", 0.65, 0.6)] for d, v in (("reference", x), ("shift", y))]
     table = pd.DataFrame(rows, columns=["model", "group", "distribution", "value"])
     unknown, counted, said = (
         effective_robustness(table.assign(n=n, se=se), baseline="base").set_index("model").loc["new"]
@@ -202,15 +201,16 @@ def test_the_reference_may_have_another_metric_in_another_label_space():
         (f"m{i}", "base", d, space, metric, 0.5 + i / 10)
         for i in range(4)
         for d, space, metric in (
-            ("reference", "d", "wilds:acc_wg"), ("same", "d", "accuracy"), ("reference", "sub", "accuracy"), ("part", "sub", "accuracy"),
+            ("reference", "d", "wilds:acc_wg"),
+            ("same", "d", "accuracy"),
+            ("reference", "sub", "accuracy"),
+            ("part", "sub", "accuracy"),
         )
-    ]  # fmt: skip
+    ]
     table = pd.DataFrame(rows, columns=["model", "group", "distribution", "label_space", "metric", "value"])
     assert set(effective_robustness(table, baseline="base")["shift"]) == {"same", "part", "average"}
     with pytest.raises(AnalysisError, match="'part' is scored in the label space 'sub', 'reference' only in 'd'"):
-        effective_robustness(
-            table[(table["distribution"] != "reference") | (table["label_space"] == "d")], baseline="base"
-        )
+        effective_robustness(table[(table["distribution"] != "reference") | (table["label_space"] == "d")], baseline="base")
 
 
 class Pairs:
@@ -243,7 +243,7 @@ def test_labels_of_a_dataset_are_those_of_its_items(tmp_path):
 
 def test_a_variant_is_never_taken_for_another(tmp_path):
     miniatures.imagenet_v2(tmp_path, ["top-images"])
-    family, folder = FAMILIES["imagenet-v2"], tmp_path / "imagenetv2-top-images-format-val"
+    family, folder = KNOWN["imagenet-v2"], tmp_path / "imagenetv2-top-images-format-val"
     assert len(family.listing(folder, "top-images").examples) == 1000
     assert [split for split in family.splits if family.has(folder, split)] == ["top-images"]
     with pytest.raises(DataError, match="lacks imagenetv2-matched-frequency-format-val"):
@@ -271,11 +271,7 @@ def test_an_index_file_that_is_damaged_is_one_clear_error(build, name, split, sp
     base = build(tmp_path)
     spoil(base)
     with pytest.raises(DataError, match="are not as published .*Get them again from|is damaged"):
-        [
-            FAMILIES[name].listing(base, one)
-            for one in dict.fromkeys((split, "train", "val"))
-            if one in FAMILIES[name].splits
-        ]
+        [KNOWN[name].listing(base, one) for one in dict.fromkeys((split, "train", "val")) if one in KNOWN[name].splits]
 
 
 def cut(path):
@@ -298,13 +294,13 @@ def test_images_one_level_too_deep_are_refused(tmp_path):
 
 
 def test_an_attack_keeps_the_classes_of_its_data_set(tmp_path):
-    from shiftline.data.families.typographic import write_attacks
+    from shiftline.datasets.typographic import write_attacks
 
     folder, split = DataFolder(tmp_path), Split("x", "all")
     written(folder, split, classes=("bird / wing", "missile", "missile"), class_ids=("n1", "n2", "n3"))
     out = tmp_path / "attacked"
     write_attacks(open_view(split, folder), folder.open(split).record.ids, out)
-    found = FAMILIES["typographic"].listing(out, "x-all")
+    found = KNOWN["typographic"].listing(out, "x-all")
     assert found.classes == ("bird / wing", "missile", "missile")
     assert found.description.class_ids == ("n1", "n2", "n3")
     assert [e.label for e in found.examples] == [row % 3 for row in range(30)]

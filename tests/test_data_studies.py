@@ -30,13 +30,16 @@ from shiftline import (
     wilds,
     ytbb_robust,
 )
-from shiftline.data.families.catalogue import FAMILIES, folder_of
-from shiftline.data.families.imagenet import sub_synsets, synsets
-from shiftline.data.prepare import write_listing
 from shiftline.data.sidecar import DataFolder
-from shiftline.declare.label_spaces import CIFAR10_AND_STL10
-from shiftline.jobs.predictions import load_predictions
+from shiftline.datasets.catalogue import catalogue
+from shiftline.datasets.imagenet import sub_synsets, synsets
+from shiftline.datasets.prepare import write_listing
+from shiftline.datasets.splits import CIFAR10_AND_STL10
+from shiftline.engine.predictions import load_predictions
 from test_cli import called, ok
+
+# Those that are looked for in a folder.
+KNOWN = {name: family for name, family in catalogue().families.items() if not family.generated}
 
 NATURAL = """
 from shiftline import *
@@ -59,13 +62,13 @@ class NaturalShifts(ExperimentManager):
 
 def prepared(root, store, name, splits, **options):
     """Make a miniature and write its splits."""
-    family = FAMILIES[name]
+    family = KNOWN[name]
     if name.startswith("wilds-"):
         miniatures.wilds(root, name.removeprefix("wilds-"))
     else:
         getattr(miniatures, name.replace("-", "_").replace(".", "_"))(root, **options)
     for split in splits:
-        found = family.listing(folder_of(family, [split], root), split)
+        found = family.listing(catalogue().folder_of(family, [split], root), split)
         write_listing(DataFolder(store / "data"), Split(name, split), found, encoding=family.encoding(split))
 
 
@@ -73,9 +76,13 @@ def prepared(root, store, name, splits, **options):
 def test_imagenet_and_its_natural_shifts_from_the_command_line(tmp_path, monkeypatch):
     root, store = tmp_path / "sets", tmp_path / "results"
     for build in (
-        miniatures.imagenet, miniatures.imagenet_v2, miniatures.imagenet_sketch, miniatures.imagenet_r, miniatures.imagenet_a,
+        miniatures.imagenet,
+        miniatures.imagenet_v2,
+        miniatures.imagenet_sketch,
+        miniatures.imagenet_r,
+        miniatures.imagenet_a,
         miniatures.objectnet,
-    ):  # fmt: skip
+    ):
         build(root)
     monkeypatch.setenv("SHIFTLINE_DATA", str(root))
     monkeypatch.chdir(tmp_path)
@@ -94,12 +101,18 @@ def test_imagenet_and_its_natural_shifts_from_the_command_line(tmp_path, monkeyp
     rows = json.loads(ok("results", "study.py", "--format", "json"))
     spaces = {(row["distribution"], row["label_space"]): row["n"] for row in rows if row["metric"] == "accuracy"}
     assert spaces == {
-        ("reference", "imagenet"): 1000, ("reference val", "imagenet"): 1000, ("v2", "imagenet"): 1000,
-        ("sketch", "imagenet"): 1000, ("rendition", "imagenet-r"): 200, ("reference", "imagenet-r"): 200,
-        ("adversarial", "imagenet-a"): 200, ("reference", "imagenet-a"): 200, ("objectnet", "objectnet"): 6,
+        ("reference", "imagenet"): 1000,
+        ("reference val", "imagenet"): 1000,
+        ("v2", "imagenet"): 1000,
+        ("sketch", "imagenet"): 1000,
+        ("rendition", "imagenet-r"): 200,
+        ("reference", "imagenet-r"): 200,
+        ("adversarial", "imagenet-a"): 200,
+        ("reference", "imagenet-a"): 200,
+        ("objectnet", "objectnet"): 6,
         ("reference", "objectnet"): 4,
-    }  # fmt: skip
-    from shiftline.loading import load_study
+    }
+    from shiftline.cli.loading import load_study
 
     study = load_study("study.py")(store=store)
     place = {wnid: label for label, wnid in enumerate(synsets())}
@@ -116,14 +129,15 @@ def test_imagenet_and_its_natural_shifts_from_the_command_line(tmp_path, monkeyp
         found = load_predictions(study.store, planned.predictions["objectnet"])
         members = [[409, 530], [954], [703]]
         best = [np.argmax([logits[group].max() for group in members]) for logits in found["logits"].numpy()]
-        assert values[planned.named.model, "objectnet", "objectnet"]["value"] == np.mean(
-            best == found["labels"].numpy()
-        )
+        assert values[planned.named.model, "objectnet", "objectnet"]["value"] == np.mean(best == found["labels"].numpy())
     assert max(row["value"] for row in rows if row["distribution"] == "reference") > 0.02
 
     robustness = json.loads(ok("robustness", "study.py", "--format", "json"))
-    by_hand = {r["model"]: r["value"] for r in rows if (r["distribution"], r["label_space"]) == ("reference", "imagenet-r")
-               and r["metric"] == "accuracy"}  # fmt: skip
+    by_hand = {
+        r["model"]: r["value"]
+        for r in rows
+        if (r["distribution"], r["label_space"]) == ("reference", "imagenet-r") and r["metric"] == "accuracy"
+    }
     for row in robustness:
         if row["shift"] == "rendition":
             assert row["reference"] == by_hand[row["model"]]
@@ -143,9 +157,7 @@ class OneModel(ExperimentManager):
         self.metrics = (*type(self).metrics, *metrics)
 
     def models(self):
-        return {
-            "linear": FromScratch(glyph_net("linear"), epochs=1, batch_size=self.batch_size, optimizer=SGD(lr=0.01))
-        }
+        return {"linear": FromScratch(glyph_net("linear"), epochs=1, batch_size=self.batch_size, optimizer=SGD(lr=0.01))}
 
 
 def results(reference, shifts, store, **options):
@@ -160,9 +172,7 @@ def results(reference, shifts, store, **options):
     return study, table
 
 
-OWN = [
-    name for name in FAMILIES if {"train", "val", "test"} <= set(FAMILIES[name].splits) and not name.startswith("wilds")
-]
+OWN = [name for name in KNOWN if {"train", "val", "test"} <= set(KNOWN[name].splits) and not name.startswith("wilds")]
 
 
 @pytest.mark.slow
@@ -196,16 +206,20 @@ def test_cifar_and_its_shifts(tmp_path):
     root = tmp_path / "sets"
     prepared(root, tmp_path, "cifar10", ("train", "val", "test"), each=20)
     for name, splits in (
-        ("cifar10.1", ("v4", "v6")), ("cifar10.2", ("test",)), ("cifar10-c", ("gaussian_noise-3",)), ("stl10", ("test",)),
-    ):  # fmt: skip
+        ("cifar10.1", ("v4", "v6")),
+        ("cifar10.2", ("test",)),
+        ("cifar10-c", ("gaussian_noise-3",)),
+        ("stl10", ("test",)),
+    ):
         prepared(root, tmp_path, name, splits)
     shifts = {
-        "10.1 v4": cifar10_1("v4"), "10.1 v6": cifar10_1(), "10.2": cifar10_2(), "noise": cifar10_c("gaussian_noise", 3),
+        "10.1 v4": cifar10_1("v4"),
+        "10.1 v6": cifar10_1(),
+        "10.2": cifar10_2(),
+        "noise": cifar10_c("gaussian_noise", 3),
         "stl": Split("stl10", "test").in_label_space(CIFAR10_AND_STL10),
-    }  # fmt: skip
-    _, table = results(
-        cifar10_reference(), shifts, tmp_path, metrics=("top-5-accuracy", "macro-f1", "auroc", "calibration-error")
-    )
+    }
+    _, table = results(cifar10_reference(), shifts, tmp_path, metrics=("top-5-accuracy", "macro-f1", "auroc", "calibration-error"))
     accuracies = table[table["metric"] == "accuracy"].set_index(["distribution", "label_space"])["n"]
     assert accuracies["stl", "cifar10 and stl10"] == 9
     assert accuracies["reference", "cifar10 and stl10"] == 18
@@ -220,9 +234,11 @@ def test_corruptions_and_frames_of_imagenet(tmp_path):
     prepared(root, tmp_path, "imagenet-vid-robust", ("pm-0", "pm-10"))
     prepared(root, tmp_path, "ytbb-robust", ("pm-10",))
     shifts = {
-        "noise": imagenet_c("gaussian_noise", 3), "vid pm-0": imagenet_vid_robust("pm-0"), "vid pm-10": imagenet_vid_robust(),
+        "noise": imagenet_c("gaussian_noise", 3),
+        "vid pm-0": imagenet_vid_robust("pm-0"),
+        "vid pm-10": imagenet_vid_robust(),
         "ytbb": ytbb_robust(),
-    }  # fmt: skip
+    }
     _, table = results(imagenet_reference(), shifts, tmp_path, batch_size=100)
     primary = table[table["primary"]].set_index(["distribution", "label_space"])
     assert primary["metric"]["vid pm-10", "imagenet-vid-robust"] == "pm-k"
@@ -240,11 +256,15 @@ def test_corruptions_and_frames_of_imagenet(tmp_path):
 @pytest.mark.parametrize(
     ("name", "val", "test", "shift"),
     [
-        ("iwildcam", "id_val", "id_test", "test"), ("fmow", "id_val", "id_test", "test"), ("rxrx1", "val", "id_test", "test"),
-        ("camelyon17", "id_val", "val", "test"), ("waterbirds", "val", "test", None), ("celebA", "val", "test", None),
+        ("iwildcam", "id_val", "id_test", "test"),
+        ("fmow", "id_val", "id_test", "test"),
+        ("rxrx1", "val", "id_test", "test"),
+        ("camelyon17", "id_val", "val", "test"),
+        ("waterbirds", "val", "test", None),
+        ("celebA", "val", "test", None),
         ("domainnet", "val", "id_test", "test"),
     ],
-)  # fmt: skip
+)
 def test_wilds_with_official_metrics_and_groups(name, val, test, shift, tmp_path):
     prepared(tmp_path / "sets", tmp_path, f"wilds-{name}", [s for s in ("train", val, test, shift) if s])
     reference = Reference(wilds(name, "train"), wilds(name, val), wilds(name, test))
@@ -321,10 +341,7 @@ def test_parity_with_timms_own_transform(model, tmp_path, monkeypatch):
     assert float(re.search(r"mean difference ([\d.]+)", out)[1]) < 0.5
     assert int(re.search(r"largest (\d+)", out)[1]) <= 2
     assert "0 predictions differ" in out
-    assert (
-        "names no model"
-        in called("data", "parity", "gtsrb/train-whole", "--model", "resnet18", "--root", "sets").stderr
-    )
+    assert "names no model" in called("data", "parity", "gtsrb/train-whole", "--model", "resnet18", "--root", "sets").stderr
 
 
 def test_a_model_that_squashes_images_is_given_squashed_images(tmp_path):
@@ -336,14 +353,16 @@ def compare_squashed(tmp_path):
     from open_clip.transform import PreprocessCfg, image_transform_v2
     from PIL import Image
 
-    from shiftline.declare.architectures import OpenClip
-    from shiftline.models.leaves import resolve_leaf
-    from shiftline.models.preprocessing import resize_and_crop
+    from shiftline.backbones.open_clip import OpenClip
+    from shiftline.networks.preprocessing import resize_and_crop
+    from shiftline.networks.pretrained import resolve
 
-    preprocessing = dict(resolve_leaf(OpenClip("ViT-B-16-SigLIP", "webli"), with_weights=False).preprocessing)
+    preprocessing = dict(resolve(OpenClip("ViT-B-16-SigLIP", "webli"), with_weights=False).preprocessing)
     assert preprocessing["squash"] is True
-    transform = image_transform_v2(PreprocessCfg(size=224, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), interpolation="bicubic",
-                                                 resize_mode="squash"), is_train=False)  # fmt: skip
+    transform = image_transform_v2(
+        PreprocessCfg(size=224, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), interpolation="bicubic", resize_mode="squash"),
+        is_train=False,
+    )
     path = tmp_path / "wide.png"
     miniatures.save(path, 3, size=(70, 120))
     theirs = transform(Image.open(path).convert("RGB")) * 255

@@ -15,6 +15,7 @@ from shiftline import (
     Cutout,
     FineTune,
     FromScratch,
+    FromStore,
     Interpolate,
     LinearProbe,
     LocalWeights,
@@ -24,7 +25,6 @@ from shiftline import (
     Reference,
     Split,
     Step,
-    Stored,
     Task,
     ZeroShot,
     average,
@@ -47,22 +47,17 @@ from shiftline import (
     timm,
     uniform_soup,
 )
-from shiftline.declare.expressions import describe, distinct, map_children
-from shiftline.declare.study import declare_study
-from shiftline.declare.sweeps import Replicate
-from shiftline.declare.training import Part
-from shiftline.declare.transforms import (
-    Augmentation,
-    Contrast,
-    HorizontalFlip,
-    RandomResizedCrop,
-    Rotate,
-    Tint,
-    Transform,
-)
-from shiftline.declare.weight_space import Combine
+from shiftline.contracts.identity import canonical
+from shiftline.contracts.models import describe, distinct, map_children
+from shiftline.contracts.study import declare_study
+from shiftline.contracts.transforms import Augmentation, Transform
 from shiftline.errors import DeclarationError
-from shiftline.identity import canonical
+from shiftline.operations.combine import Combine
+from shiftline.operations.fine_tune import TrainingTask
+from shiftline.operations.selection import Replicate
+from shiftline.shifts.augmentations import HorizontalFlip, RandomResizedCrop
+from shiftline.shifts.colour import Contrast, Tint
+from shiftline.shifts.geometry import Rotate
 
 REFERENCE = handwritten_digits()
 CLIP = ZeroShot(glyph_clip())
@@ -135,6 +130,7 @@ def test_numbers_of_equal_meaning_have_one_form():
 def test_checkpoints_share_one_run():
     first, last = FromScratch(glyph_net("mlp"), epochs=5).checkpoints([5, 2])
     assert first.run == last.run
+    assert first.training_run() == last.training_run()
     assert (first.after, last.after, first.run.save) == (2, 5, (2, 5))
 
 
@@ -150,9 +146,17 @@ def test_members_are_named_by_what_tells_them_apart():
         }
     )
     assert [m.model for m in declared.models] == [
-        "wise alpha=0", "wise alpha=0.25", "seeds seed=3", "seeds seed=4", "epochs epoch=1", "epochs epoch=2", "alone",
-        "mine", "numbered 1", "numbered 2",
-    ]  # fmt: skip
+        "wise alpha=0",
+        "wise alpha=0.25",
+        "seeds seed=3",
+        "seeds seed=4",
+        "epochs epoch=1",
+        "epochs epoch=2",
+        "alone",
+        "mine",
+        "numbered 1",
+        "numbered 2",
+    ]
 
 
 def test_map_children_leaves_an_unchanged_expression_alone():
@@ -202,7 +206,7 @@ def test_attributes_for_the_results_table():
         (lambda: FromScratch(glyph_net("mlp"), clip_norm=0.0), "positive norm"),
         (lambda: FromScratch(glyph_net("mlp"), optimizer="sgd"), "expected SGD"),
         (lambda: FromScratch(glyph_net("mlp"), schedule="cosine"), "expected Constant"),
-        (lambda: FromScratch(glyph_net("mlp"), augment=[3]), "expected a list of ColourJitter, Cutout"),
+        (lambda: FromScratch(glyph_net("mlp"), augment=[3]), "expected a list of augmentations"),
         (lambda: FromScratch(glyph_net("mlp"), epochs=2).checkpoints([3]), "expected epochs from 1 to 2"),
         (lambda: glyph_net("transformer"), "choose one of linear, mlp"),
         (lambda: ZeroShot(glyph_clip(), templates=("a photo",)), "exactly one {}"),
@@ -214,10 +218,7 @@ def test_attributes_for_the_results_table():
         (lambda: AdamW(lr=lambda: 1), "AdamW.lr is a function, which has no canonical form: expected a plain float"),
         (lambda: AdamW(lr="1e-3"), "AdamW.lr is '1e-3' .str.: expected a plain float"),
         (lambda: FromScratch(glyph_net("mlp"), seed=1.0), "seed is 1.0 .float.: expected a plain int"),
-        (
-            lambda: FromScratch(glyph_net("mlp"), epochs=2, steps=3),
-            "has epochs=2 and steps=3: a duration is one of the two",
-        ),
+        (lambda: FromScratch(glyph_net("mlp"), epochs=2, steps=3), "has epochs=2 and steps=3: a duration is one of the two"),
         (lambda: FromScratch(glyph_net("mlp"), steps=0), "steps is 0: expected 1 or more"),
         (lambda: FromScratch(glyph_net("mlp"), steps=5, save=(6,)), "expected steps from 1 to 5"),
         (lambda: FromScratch(glyph_net("mlp"), accumulate=65), "accumulate is 65: expected 1 to batch_size"),
@@ -230,20 +231,11 @@ def test_attributes_for_the_results_table():
         (lambda: SGD(lr=0.1, momentum=1.0), "SGD.momentum is 1.0"),
         (lambda: AdamW(lr=0.1, betas=(0.9,)), "expected two numbers from 0 to below 1"),
         (lambda: FromScratch(LocalWeights(glyph_net("mlp"), "x.pt")), "would not read the file"),
-        (
-            lambda: FromScratch(glyph_net("mlp"), augment=[Cutout(3), RandomResizedCrop()]),
-            "Give one of them, and put it first",
-        ),
+        (lambda: FromScratch(glyph_net("mlp"), augment=[Cutout(3), RandomResizedCrop()]), "Give one of them, and put it first"),
         (lambda: ZeroShot(glyph_clip(), templates=["the {} of {x}"]), "and no other braces"),
         (lambda: swa(best([TUNED]), [1, 2]), "swa of a Best: expected a training"),
-        (
-            lambda: Reference(REFERENCE.train.class_rates([1] * 10, fresh=True), REFERENCE.val, REFERENCE.test),
-            "give the fresh",
-        ),
-        (
-            lambda: REFERENCE.train.class_rates([1] * 10, fresh=True).label_noise(0.1),
-            "drawn anew in every epoch: select first",
-        ),
+        (lambda: Reference(REFERENCE.train.class_rates([1] * 10, fresh=True), REFERENCE.val, REFERENCE.test), "give the fresh"),
+        (lambda: REFERENCE.train.class_rates([1] * 10, fresh=True).label_noise(0.1), "drawn again in every epoch: select first"),
         (lambda: Step(), "Step needs every=EPOCHS or every_steps=STEPS"),
         (lambda: Step(every=1, every_steps=1), "one of the two"),
         (lambda: Cosine(warmup=1, warmup_steps=3), "give epochs or steps, not both"),
@@ -251,7 +243,7 @@ def test_attributes_for_the_results_table():
         (lambda: FineTune(CLIP, head="random", trainable="encoder"), "a random head that is frozen says nothing"),
         (lambda: FineTune(CLIP, features="backbone"), "under a head that is kept"),
         (lambda: FineTune(glyph_clip(), head="random", features="keep"), "choose one of backbone, embedding"),
-        (lambda: FineTune(CLIP, parts=[Part(REFERENCE.train, CLIP)]), 'say trainable="encoder"'),
+        (lambda: FineTune(CLIP, tasks=[TrainingTask(REFERENCE.train, CLIP)]), 'say trainable="encoder"'),
         (lambda: FineTune(flip_tta(CLIP)), "averages outputs: it has no weights of its own"),
         (lambda: LinearProbe(ensemble([CLIP, TUNED])), "averages outputs"),
         (lambda: DFR(CLIP, groups="colour"), "choose one of class, metadata"),
@@ -267,12 +259,12 @@ def test_attributes_for_the_results_table():
         (lambda: fisher_average([CLIP, TUNED], target="label"), "choose one of expected, sampled, empirical"),
         (lambda: task_arithmetic(CLIP, []), "task_arithmetic of no task"),
         (lambda: task_arithmetic(CLIP, [(TUNED, "1")]), "expected finite numbers"),
-        (lambda: interpolations(CLIP, TUNED, [0.5], part="tail"), "choose one of all, encoder, head"),
+        (lambda: interpolations(CLIP, TUNED, [0.5], subset="tail"), "choose one of all, encoder, head"),
         (lambda: ensembles(CLIP, TUNED, [1.5]), "alphas=.* is 1.5"),
         (lambda: ensemble([CLIP, TUNED], weights=[1]), "has 1 weights: give one per member"),
         (lambda: ensemble([CLIP, TUNED], space="weights"), "choose one of logits, probabilities"),
         (lambda: ensemble([CLIP, TUNED], weights=[2, -1]), "expected shares of 0 or more"),
-        (lambda: best([CLIP], metric="speed"), "choose from accuracy, top-5-accuracy"),
+        (lambda: best([CLIP], metric="speed"), "Choose from accuracy, auroc"),
         (lambda: best([CLIP], rule="lowest"), "choose one of best, one-standard-error"),
         (lambda: best([CLIP], metric="macro-f1", rule="one-standard-error"), "no mean over examples"),
         (lambda: best([CLIP], on=["val"]), "holds a str: expected distributions"),
@@ -280,16 +272,13 @@ def test_attributes_for_the_results_table():
         (lambda: patch_parallel(CLIP, [TASK], supported=[]), "what the model should keep"),
         (lambda: patch_parallel(CLIP, [TASK] * 4, supported=[REFERENCE.val]), "tries 14641 combinations"),
         (lambda: Task("train", REFERENCE.val), "Task.train is a str"),
-        (lambda: Stored("abc"), "expected a whole key, 64 hexadecimal digits"),
+        (lambda: FromStore("abc"), "expected a whole key, 64 hexadecimal digits"),
         (lambda: ZeroShot(glyph_clip(), templates="imagenet"), "a set: openai-imagenet, simple-imagenet"),
         (lambda: ZeroShot(glyph_clip(), templates=["a photo of a digit"]), "must hold exactly one {}"),
         (lambda: ZeroShot(glyph_clip(), classes=["one", ""]), "every class needs at least one name"),
         (lambda: REFERENCE.train.few_shot(0), "expected 1 or more examples per class"),
-        (lambda: REFERENCE.train.label_noise(2), "expected a share from 0 to 1"),
-        (
-            lambda: REFERENCE.train.class_rates([1, 2], fresh=True).fraction(0.5),
-            "drawn anew in every epoch: select first",
-        ),
+        (lambda: REFERENCE.train.label_noise(2), "expected a share, 0 to 1"),
+        (lambda: REFERENCE.train.class_rates([1, 2], fresh=True).fraction(0.5), "drawn again in every epoch: select first"),
         (lambda: Formless(), "Formless has no build method"),
         (lambda: Lazy(), "Lazy has no make method"),
         (lambda: FromScratch(glyph_net("mlp"), augment=[Own()]), "the augmentation Own has no apply method"),
@@ -309,5 +298,5 @@ def test_bad_declarations_say_what_is_wrong(make, message):
         make()
 
 
-def test_a_timm_leaf_is_named_by_its_name():
+def test_a_timm_named_is_named_by_its_name():
     assert describe(FromScratch(timm("resnet18"), epochs=2)) == "from-scratch(resnet18, 2 epochs, adamw lr=0.001)"

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from shiftline.cli.loading import load_study
+from shiftline.engine.predictions import load_predictions
+from shiftline.engine.ranks import ALONE, check_devices, started_ranks
 from shiftline.errors import DeviceError
-from shiftline.jobs.predictions import load_predictions
-from shiftline.jobs.ranks import ALONE, check_devices, started_ranks
-from shiftline.loading import load_study
-from shiftline.models.spec import load_model
+from shiftline.networks.spec import load_model
 from shiftline.store.attempts import Attempts
 
 STUDY = """
@@ -74,15 +74,11 @@ def study_file(tmp_path):
 def command(file, store, *words, devices=2):
     several = ["--devices", str(devices)] if devices > 1 else []
     # A wall that processes which wait for each other would run into.
-    return [
-        sys.executable, "-m", "shiftline.cli", "run", f"{file}:Two", *words, "--store", str(store), "--quiet", *several,
-    ]  # fmt: skip
+    return [sys.executable, "-m", "shiftline.cli.app", "run", f"{file}:Two", *words, "--store", str(store), "--quiet", *several]
 
 
 def run(file, store, *words, devices=2):
-    return subprocess.run(
-        command(file, store, *words, devices=devices), capture_output=True, text=True, timeout=300, check=False
-    )
+    return subprocess.run(command(file, store, *words, devices=devices), capture_output=True, text=True, timeout=300, check=False)
 
 
 def stores(tmp_path, data_root):
@@ -137,9 +133,7 @@ def test_stopped_processes_go_on_where_they_were(study_file, tmp_path, data_root
     for number in (signal.SIGTERM, signal.SIGKILL):
         lines = len(_curve(two, job.key))
         with (tmp_path / "output").open("w") as output:
-            process = subprocess.Popen(
-                command(study_file, two, *words), stdout=output, stderr=output, start_new_session=True
-            )
+            process = subprocess.Popen(command(study_file, two, *words), stdout=output, stderr=output, start_new_session=True)
             until = time.monotonic() + 120
             while len(_curve(two, job.key)) <= lines and process.poll() is None and time.monotonic() < until:
                 time.sleep(0.1)
@@ -161,11 +155,11 @@ def test_batch_norm_over_processes_is_refused_on_the_cpu(study_file, tmp_path, d
 @pytest.mark.slow
 def test_more_devices_than_there_are_is_refused(study_file, tmp_path, capsys):
     wanted = (os.cpu_count() or 1) + 1
-    with pytest.raises(DeviceError, match=f"{wanted} devices were asked for, this machine has .* ask for .* or fewer"):
+    with pytest.raises(DeviceError, match=f"{wanted} devices were requested, this machine has .* ask for .* or fewer"):
         check_devices(wanted)
     done = run(study_file, tmp_path / "s", devices=wanted)
     assert done.returncode == 1
-    assert f"error: {wanted} devices were asked for" in done.stderr
+    assert f"error: {wanted} devices were requested" in done.stderr
 
 
 def test_an_allocation_is_not_several_processes(monkeypatch):
@@ -183,20 +177,30 @@ def test_an_allocation_is_not_several_processes(monkeypatch):
     [
         (
             {
-                "TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
-                "MASTER_ADDR": "localhost", "MASTER_PORT": "1",
+                "TORCHELASTIC_RUN_ID": "x",
+                "WORLD_SIZE": "4",
+                "RANK": "3",
+                "LOCAL_RANK": "1",
+                "LOCAL_WORLD_SIZE": "2",
+                "MASTER_ADDR": "localhost",
+                "MASTER_PORT": "1",
             },
             (3, 4, 1, 2),
         ),
         (
             {
-                "SLURM_STEP_NUM_TASKS": "4", "SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "2", "SLURM_PROCID": "2", "SLURM_LOCALID": "0", "SLURM_NODEID": "1",
+                "SLURM_STEP_NUM_TASKS": "4",
+                "SLURM_NTASKS": "4",
+                "SLURM_NTASKS_PER_NODE": "2",
+                "SLURM_PROCID": "2",
+                "SLURM_LOCALID": "0",
+                "SLURM_NODEID": "1",
                 "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
             },
             (2, 4, 0, 2),
         ),
     ],
-)  # fmt: skip
+)
 def test_torchrun_and_srun_are_recognised(monkeypatch, variables, expected):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +29,7 @@ from shiftline import (
     ExperimentManager,
     FineTune,
     FromScratch,
+    FromStore,
     HeldOut,
     HorizontalFlip,
     Interpolate,
@@ -37,7 +41,6 @@ from shiftline import (
     Reference,
     Split,
     Step,
-    Stored,
     Task,
     Translate,
     Triangle,
@@ -51,10 +54,11 @@ from shiftline import (
     fisher_average,
     flip_tta,
     glyph_clip,
+    glyph_net,
     greedy_soup,
     handwritten_digits,
     interpolations,
-    keep,
+    materialize,
     negation,
     patch_joint,
     patch_parallel,
@@ -66,20 +70,21 @@ from shiftline import (
     uniform_soup,
     with_batch_norm,
 )
+from shiftline.backbones.glyphs import PROMPTS
+from shiftline.contracts.models import Model, distinct
+from shiftline.data.examples import Encoding, Example
 from shiftline.data.loader import evaluation_chunks
 from shiftline.data.sidecar import DataFolder
-from shiftline.data.views import open_view
-from shiftline.data.writer import Encoding, Example, write_split
-from shiftline.declare.expressions import Model, distinct
-from shiftline.declare.recipes import PROMPTS
+from shiftline.data.views import groups_of, open_view
+from shiftline.data.writer import write_split
+from shiftline.engine.heads import fit_head, group_weights
+from shiftline.engine.predictions import load_predictions
+from shiftline.engine.weight_cache import WeightCache
 from shiftline.errors import DataError, DeclarationError, StoreError
-from shiftline.jobs.predictions import load_predictions
-from shiftline.jobs.probe import example_groups, fit_head, group_weights
 from shiftline.launch.planning import data_folder
-from shiftline.models.bank import ModelBank
-from shiftline.models.preprocessing import prepare
-from shiftline.models.spec import build_classifier
-from shiftline.testing import check_study
+from shiftline.networks.preprocessing import prepare
+from shiftline.networks.spec import build_classifier
+from shiftline.testing.studies import check_study
 
 pytestmark = pytest.mark.slow
 
@@ -93,8 +98,8 @@ class SmallNormed(Architecture):
 
     def build(self):
         net = nn.Sequential(
-            nn.Conv2d(3, self.width, 5, 4, 2), nn.BatchNorm2d(self.width), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
-        )  # fmt: skip
+            nn.Conv2d(3, self.width, 5, 4, 2), nn.BatchNorm2d(self.width), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()
+        )
         net.num_features = 16 * self.width
         return net
 
@@ -137,9 +142,8 @@ GREEDY = greedy_soup(MEMBERS)
 NORMED = FromScratch(SmallNormed(), train_on=TRAIN.fraction(0.2), epochs=3, batch_size=32, optimizer=SGD(lr=0.05))
 TYPED = Split("typed-digits", "test")
 PATCHED = Task(
-    train=TYPED.indices(range(200)), val=TYPED.indices(range(200, 300)),
-    head=ZeroShot(glyph_clip(), templates=("the digit {}",)),
-)  # fmt: skip
+    train=TYPED.indices(range(200)), val=TYPED.indices(range(200, 300)), head=ZeroShot(glyph_clip(), templates=("the digit {}",))
+)
 OTHER = Task(train=TYPED.indices(range(300, 400)), val=TYPED.indices(range(400, 500)))
 
 
@@ -149,17 +153,11 @@ class Everything(ExperimentManager):
     name = "everything"
     digits = handwritten_digits()
     reference = Reference(digits.train, digits.val.indices(range(100)), digits.test.indices(range(200)))
-    shifts = {
-        "blur": reference.test.indices(range(100)).shifted(Blur(2.0)),
-        "typed": typed_digits().indices(range(600, 720)),
-    }
+    shifts = {"blur": reference.test.indices(range(100)).shifted(Blur(2.0)), "typed": typed_digits().indices(range(600, 720))}
     threads = 1
 
     def models(self):
-        patching = {
-            "supported": [self.reference.val], "alphas": (0, 1), "epochs": 1, "batch_size": 16,
-            "optimizer": AdamW(lr=1e-3),
-        }  # fmt: skip
+        patching = {"supported": [self.reference.val], "alphas": (0, 1), "epochs": 1, "batch_size": 16, "optimizer": AdamW(lr=1e-3)}
         return {
             "training": {
                 "accumulate": tuned(accumulate=4),
@@ -167,8 +165,15 @@ class Everything(ExperimentManager):
                 "mixup": tuned(mix=Mixup(0.4)),
                 "cutmix": tuned(mix=CutMix(), schedule=Triangle(warmup_steps=1)),
                 "augmented": tuned(
-                    augment=[RandomResizedCrop(), HorizontalFlip(), Translate(2), Cutout(8), RandAugment(), Darker(),
-                             ColourJitter(0.4, 0.4, 0.4, 0.1)],
+                    augment=[
+                        RandomResizedCrop(),
+                        HorizontalFlip(),
+                        Translate(2),
+                        Cutout(8),
+                        RandAugment(),
+                        Darker(),
+                        ColourJitter(0.4, 0.4, 0.4, 0.1),
+                    ]
                 ),
                 "bf16": tuned(precision="bf16"),
                 "fp16": tuned(precision="fp16", clip_norm=1.0),
@@ -186,7 +191,7 @@ class Everything(ExperimentManager):
                 "frozen head": tuned(trainable="encoder"),
                 "frozen encoder": tuned(trainable="head"),
                 "frozen encoder, crops": tuned(trainable="head", augment=[RandomResizedCrop()]),
-                "probe of a leaf": LinearProbe(glyph_clip(), train_on=FEW),
+                "probe of a backbone": LinearProbe(glyph_clip(), train_on=FEW),
                 "dfr": DFR(MEMBERS[0], train_on=FEW),
             },
             "weight space": {
@@ -198,9 +203,9 @@ class Everything(ExperimentManager):
                 "addition": task_arithmetic(CLIP, [(MEMBERS[0], 0.5), (MEMBERS[1], 0.5)]),
                 "negation": negation(CLIP, MEMBERS[0], scale=0.3),
                 "analogy": analogy(CLIP, MEMBERS[0], MEMBERS[1], scale=0.2),
-                "head only": interpolations(CLIP, MEMBERS[0], [0.5], part="head")[0],
-                "encoder only": interpolations(CLIP, MEMBERS[0], [0.5], part="encoder")[0],
-                "kept": keep(average(MEMBERS)),
+                "head only": interpolations(CLIP, MEMBERS[0], [0.5], subset="head")[0],
+                "encoder only": interpolations(CLIP, MEMBERS[0], [0.5], subset="encoder")[0],
+                "kept": materialize(average(MEMBERS)),
                 "further": FineTune(average(MEMBERS), **QUICK),
                 "with head": WithHead(MEMBERS[0], CLIP),
             },
@@ -225,7 +230,7 @@ class Everything(ExperimentManager):
                 "elsewhere": best(MEMBERS, on=[self.reference.val, HeldOut(PATCHED.val, PATCHED.head)]),
             },
             "copies": replicates(best([tuned(optimizer=AdamW(lr=lr)) for lr in (1e-3, 1e-4)]), [0, 1]),
-        }  # fmt: skip
+        }
 
 
 @pytest.fixture(scope="module")
@@ -246,9 +251,22 @@ def test_every_expression_is_run_and_scored(everything):
     assert len(table) == 4 * len(everything.declaration().models)
     kinds = {job.kind for job in everything.plan().jobs.values()}
     assert kinds == {
-        "train", "zero-shot", "features", "probe", "dfr", "keep", "greedy-soup", "fisher", "fisher-average", "batch-norm", "own",
-        "predict", "ensemble", "score", "select",
-    }  # fmt: skip
+        "train",
+        "zero-shot",
+        "features",
+        "probe",
+        "dfr",
+        "materialize",
+        "greedy-soup",
+        "fisher",
+        "fisher-average",
+        "batch-norm",
+        "own",
+        "predict",
+        "ensemble",
+        "score",
+        "select",
+    }
 
 
 def test_a_second_run_has_nothing_to_do(everything):
@@ -269,9 +287,7 @@ def test_equal_ends_have_equal_accuracies(everything):
 
 def test_other_data_is_marked_in_the_table(everything):
     marked = everything.results().groupby("model", sort=False)["other_data"].first()
-    assert set(marked[marked].index) == {
-        "joint", "sequential", "parallel", "sequential, under the task's head", "elsewhere"
-    }  # fmt: skip
+    assert set(marked[marked].index) == {"joint", "sequential", "parallel", "sequential, under the task's head", "elsewhere"}
 
 
 def test_durations_in_steps_have_a_column_of_their_own(everything):
@@ -311,7 +327,7 @@ def test_a_key_is_a_model_of_a_study(everything):
         reference = Everything.reference
 
         def models(self):
-            stored = Stored(train.key)
+            stored = FromStore(train.key)
             return {"stored": stored, "mixed": interpolations(CLIP, stored, [0.5])}
 
     later = Later(store=everything.store.root, quiet=True)
@@ -324,8 +340,8 @@ def test_a_key_is_a_model_of_a_study(everything):
 
 
 @pytest.fixture(scope="module")
-def bank(everything):
-    return ModelBank(everything.store)
+def cache(everything, planned):
+    return WeightCache(everything.store, planned.artifacts)
 
 
 @pytest.fixture(scope="module")
@@ -333,32 +349,29 @@ def planned(everything):
     return everything.plan()
 
 
-def weights(bank, planned, model):
-    return {name: tensor.clone() for name, tensor in bank.state(model, planned.artifacts)[0].items()}
+def weights(cache, model):
+    return {name: tensor.clone() for name, tensor in cache.state(model)[0].items()}
 
 
 def named(planned, name):
     return next(model for model in planned.models if model.named.model == name)
 
 
-def test_a_part_is_mixed_and_the_other_is_the_starts(bank, planned):
-    start, end = (weights(bank, planned, model) for model in (CLIP, MEMBERS[0]))
+def test_a_part_is_mixed_and_the_other_is_the_starts(cache, planned):
+    start, end = (weights(cache, model) for model in (CLIP, MEMBERS[0]))
     for name, mixed in (("head only", "head."), ("encoder only", "encoder.")):
-        found = weights(bank, planned, named(planned, name).expression)
-        module = {
-            n: t.clone()
-            for n, t in bank.module(named(planned, name).expression, planned.artifacts).state_dict().items()
-        }
+        found = weights(cache, named(planned, name).expression)
+        module = {n: t.clone() for n, t in cache.module(named(planned, name).expression).state_dict().items()}
         for tensor, value in found.items():
             expected = torch.lerp(start[tensor], end[tensor], 0.5) if tensor.startswith(mixed) else start[tensor]
             assert torch.equal(value, expected)
             assert torch.equal(module[tensor], expected)
 
 
-def test_flipped_predictions_are_the_mean_of_two_views(everything, bank, planned):
+def test_flipped_predictions_are_the_mean_of_two_views(everything, cache, planned):
     prediction = load_predictions(everything.store, named(planned, "flip").predictions["reference"])
-    module = bank.module(MEMBERS[0], planned.artifacts)
-    spec = bank.spec(MEMBERS[0], planned.artifacts)
+    module = cache.module(MEMBERS[0])
+    spec = cache.spec(MEMBERS[0])
     view = open_view(everything.reference.test, data_folder(everything.store))
     (chunk,) = evaluation_chunks(view)
     with torch.no_grad():
@@ -369,13 +382,13 @@ def test_flipped_predictions_are_the_mean_of_two_views(everything, bank, planned
     assert not torch.allclose(prediction["logits"], plain["logits"], atol=1e-2)
 
 
-def test_the_greedy_soup_is_that_of_brute_force(everything, bank, planned):
+def test_the_greedy_soup_is_that_of_brute_force(everything, cache, planned):
     (job,) = [job for job in planned.jobs.values() if job.kind == "greedy-soup"]
     summary = everything.store.manifest(job.key).summary
-    members = [weights(bank, planned, model) for model in MEMBERS]
+    members = [weights(cache, model) for model in MEMBERS]
     view = open_view(everything.reference.val, data_folder(everything.store))
     (chunk,) = evaluation_chunks(view)
-    spec = bank.spec(MEMBERS[0], planned.artifacts)
+    spec = cache.spec(MEMBERS[0])
     images = prepare(torch.cat(chunk.images), spec.preprocessing)
     module = build_classifier(spec).eval()
 
@@ -394,35 +407,35 @@ def test_the_greedy_soup_is_that_of_brute_force(everything, bank, planned):
             kept.append(row)
     assert summary["kept"] == kept
     for name, tensor in correct(kept)[1].items():
-        torch.testing.assert_close(weights(bank, planned, GREEDY)[name], tensor, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(weights(cache, GREEDY)[name], tensor, rtol=1e-5, atol=1e-6)
 
 
-def test_a_kept_combination_is_the_combination(everything, bank, planned):
-    kept, soup = (weights(bank, planned, model) for model in (keep(average(MEMBERS)), average(MEMBERS)))
+def test_a_kept_combination_is_the_combination(everything, cache, planned):
+    kept, soup = (weights(cache, model) for model in (materialize(average(MEMBERS)), average(MEMBERS)))
     assert all(torch.equal(kept[name], soup[name]) for name in soup)
-    logits = [load_predictions(everything.store, named(planned, n).predictions["blur"])["logits"] for n in ("kept", "uniform soup")]  # fmt: skip
+    logits = [load_predictions(everything.store, named(planned, n).predictions["blur"])["logits"] for n in ("kept", "uniform soup")]
     torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)
 
 
-def test_task_arithmetic_is_its_formulas(bank, planned):
-    base, a, b = (weights(bank, planned, model) for model in (CLIP, *MEMBERS[:2]))
+def test_task_arithmetic_is_its_formulas(cache, planned):
+    base, a, b = (weights(cache, model) for model in (CLIP, *MEMBERS[:2]))
     formulas = {
         "addition": lambda n: base[n] + 0.5 * (a[n] - base[n]) + 0.5 * (b[n] - base[n]),
         "negation": lambda n: base[n] - 0.3 * (a[n] - base[n]),
         "analogy": lambda n: b[n] + 0.2 * (a[n] - base[n]),
     }
     for name, formula in formulas.items():
-        found = weights(bank, planned, named(planned, name).expression)
+        found = weights(cache, named(planned, name).expression)
         for tensor, value in found.items():
             torch.testing.assert_close(value, formula(tensor), rtol=1e-4, atol=1e-5)
 
 
-def test_dfr_is_scikit_learn_with_balanced_examples(everything, bank, planned):
+def test_dfr_is_scikit_learn_with_balanced_examples(everything, cache, planned):
     """On 5 examples of each class, with one class thinned out: every class counts the same."""
     view = open_view(TRAIN.class_rates([1, 5, 5, 5, 5, 5, 5, 5, 5, 5]).fraction(0.2), data_folder(everything.store))
-    module = bank.module(MEMBERS[0], planned.artifacts)
+    module = cache.module(MEMBERS[0])
     (chunk,) = evaluation_chunks(view)
-    spec = bank.spec(MEMBERS[0], planned.artifacts)
+    spec = cache.spec(MEMBERS[0])
     with torch.no_grad():
         features = module.features(prepare(torch.cat(chunk.images), spec.preprocessing)).double().numpy()
     labels = chunk.labels.numpy()
@@ -435,32 +448,33 @@ def test_dfr_is_scikit_learn_with_balanced_examples(everything, bank, planned):
     theirs = LogisticRegression(C=0.2, max_iter=1000).fit(
         scaled.transform(features), labels, sample_weight=compute_sample_weight("balanced", labels)
     )
-    np.testing.assert_allclose(
-        features @ weight.T + bias, theirs.decision_function(scaled.transform(features)), atol=1e-4
-    )
+    np.testing.assert_allclose(features @ weight.T + bias, theirs.decision_function(scaled.transform(features)), atol=1e-4)
 
 
 def test_groups_of_the_metadata_are_told_apart_within_classes(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
     folder = DataFolder(tmp_path)
     groups = ["land", "water", "land", "land", "water", "land"] * 2
-    examples = [
-        Example(image, row % 2, group=group) for row, (image, group) in enumerate(zip(images, groups, strict=True))
-    ]
+    examples = [Example(image, row % 2, group=group) for row, (image, group) in enumerate(zip(images, groups, strict=True))]
     write_split(folder, Split("birds", "val"), examples, classes=["a", "b"], encoding=Encoding("raw"))
     ids, labels = np.arange(12), np.arange(12) % 2
-    found = example_groups(Split("birds", "val"), folder, ids, labels, "metadata")
+    found = DFR(glyph_net("mlp"), groups="metadata").example_weights(
+        SimpleNamespace(labels=torch.from_numpy(labels), ids=torch.from_numpy(ids)),
+        SimpleNamespace(distribution=Split("birds", "val"), document={}),
+        SimpleNamespace(data=folder),
+    )
     pairs = [f"{label} {group}" for label, group in zip(labels, groups, strict=True)]
-    assert len(set(found)) == len(set(pairs)) == 4
-    assert len(set(zip(found, pairs, strict=True))) == 4
+    assert len(set(pairs)) == 4
+    # n / (G n_g): every pair of class and group counts as much.
+    assert [sum(w for w, p in zip(found, pairs, strict=True) if p == pair) for pair in set(pairs)] == pytest.approx([3.0] * 4)
     plain = [Example(image, row % 2) for row, image in enumerate(images)]
     write_split(folder, Split("plain", "val"), plain, classes=["a", "b"], encoding=Encoding("raw"))
     with pytest.raises(DataError, match="plain/val was written without groups"):
-        example_groups(Split("plain", "val"), folder, ids, labels, "metadata")
+        groups_of(folder, Split("plain", "val"))
 
 
-def test_reestimated_batch_norm_changes_statistics_only(bank, planned):
-    before, after = (weights(bank, planned, named(planned, name).expression) for name in ("as it is", "re-estimated"))
+def test_reestimated_batch_norm_changes_statistics_only(cache, planned):
+    before, after = (weights(cache, named(planned, name).expression) for name in ("as it is", "re-estimated"))
     for name, tensor in before.items():
         if "running" in name:
             assert not torch.allclose(tensor, after[name])
@@ -468,12 +482,12 @@ def test_reestimated_batch_norm_changes_statistics_only(bank, planned):
             assert torch.equal(tensor, after[name])
 
 
-def test_patching_leaves_the_head_as_it_is(bank, planned):
-    head = weights(bank, planned, CLIP)["head.weight"]
+def test_patching_leaves_the_head_as_it_is(cache, planned):
+    head = weights(cache, CLIP)["head.weight"]
     for name in ("joint", "sequential", "parallel"):
-        torch.testing.assert_close(weights(bank, planned, named(planned, name).expression)["head.weight"], head)
-    task = weights(bank, planned, PATCHED.head)["head.weight"]
-    under = weights(bank, planned, named(planned, "sequential, under the task's head").expression)["head.weight"]
+        torch.testing.assert_close(weights(cache, named(planned, name).expression)["head.weight"], head)
+    task = weights(cache, PATCHED.head)["head.weight"]
+    under = weights(cache, named(planned, "sequential, under the task's head").expression)["head.weight"]
     assert torch.equal(under, task)
     assert not torch.allclose(task, head)
 
@@ -514,31 +528,30 @@ def test_what_a_stored_model_was_trained_on_is_not_forgotten(everything, planned
     patched = named(planned, "sequential, under the task's head").expression
     tuned_on_typed = next(part for part in distinct(patched) if isinstance(part, FineTune) and part.other_data)
     key = planned.artifacts[tuned_on_typed]
-    table = stored_study(everything, {"a": WithHead(Stored(key), CLIP)})
+    table = stored_study(everything, {"a": WithHead(FromStore(key), CLIP)})
     assert table.run().exit_status == 0
     assert table.results()["other_data"].all()
-    clean = stored_study(everything, {"a": Stored(planned.artifacts[MEMBERS[0]])})
+    clean = stored_study(everything, {"a": FromStore(planned.artifacts[MEMBERS[0]])})
     assert clean.run().exit_status == 0
     assert not clean.results()["other_data"].any()
     with pytest.raises(DeclarationError, match="which reads other data"):
-        stored_study(everything, {"a": Stored(key)}, baseline="a").plan()
-    leaking = stored_study(everything, {"a": Stored(key)})
+        stored_study(everything, {"a": FromStore(key)}, baseline="a").plan()
+    leaking = stored_study(everything, {"a": FromStore(key)})
     leaking.shifts = {"typed": typed_digits()}
     with pytest.raises(DeclarationError, match="share examples of typed-digits/test"):
         leaking.plan()
-    check_study(lambda **options: stored_study(everything, {"a": Stored(key)}))
+    check_study(lambda **options: stored_study(everything, {"a": FromStore(key)}))
 
 
 def test_a_stored_model_that_is_none_is_refused(everything, planned):
     (score,) = [job.key for job in planned.jobs.values() if job.kind == "select"][:1]
     for key, message in (("0" * 64, "has no artifact 000000000000"), (score, "has no file 'model.safetensors'")):
         with pytest.raises(StoreError, match=message):
-            stored_study(everything, {"a": Stored(key)}).plan()
+            stored_study(everything, {"a": FromStore(key)}).plan()
 
 
 def test_a_soup_at_the_end_of_a_path_is_added_up_once(everything, planned, monkeypatch):
-    from shiftline.models import bank as module
-
+    module = importlib.import_module("shiftline.weights.average")
     calls, plain = [], module.combine
 
     def counted(*arguments, **options):
@@ -546,10 +559,10 @@ def test_a_soup_at_the_end_of_a_path_is_added_up_once(everything, planned, monke
         return plain(*arguments, **options)
 
     monkeypatch.setattr(module, "combine", counted)
-    fresh = ModelBank(everything.store)
+    fresh = WeightCache(everything.store, planned.artifacts)
     soup = average(MEMBERS)
     for alpha in (0.25, 0.5, 0.75):
-        found = fresh.module(Interpolate(CLIP, soup, alpha), planned.artifacts).state_dict()
-        start, end = (weights(fresh, planned, model) for model in (CLIP, soup))
+        found = fresh.module(Interpolate(CLIP, soup, alpha)).state_dict()
+        start, end = (weights(fresh, model) for model in (CLIP, soup))
         torch.testing.assert_close(found["head.weight"], torch.lerp(start["head.weight"], end["head.weight"], alpha))
     assert len(calls) == 1

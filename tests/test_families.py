@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -15,22 +16,27 @@ from torch.utils.data import random_split
 
 import miniatures
 from shiftline import Split
+from shiftline.contracts.predictions import Predictions
 from shiftline.data import beton
-from shiftline.data.families.array_tasks import FASHION
-from shiftline.data.families.catalogue import FAMILIES, data_roots, family_named, folder_of
-from shiftline.data.families.folders import domain_folders, image_folder, torch_dataset
-from shiftline.data.families.held_out import held_out_at_random, held_out_by_class, listing_digest
-from shiftline.data.families.imagenet import names_by_synset, readable, sub_synsets, synsets
-from shiftline.data.families.names import class_names
-from shiftline.data.families.tasks import kitti_label, kitti_split
-from shiftline.data.families.wilds_sets import METRICS, _group_means, official_results, open_wilds
-from shiftline.data.prepare import join_splits, write_dataset, write_listing
+from shiftline.data.examples import Encoding, Example
 from shiftline.data.readers import PlainReader
 from shiftline.data.sidecar import DataFolder
 from shiftline.data.views import groups_of, open_view
-from shiftline.data.writer import Encoding, Example
+from shiftline.datasets.array_tasks import FASHION
+from shiftline.datasets.catalogue import catalogue
+from shiftline.datasets.folders import domain_folders, image_folder, torch_dataset
+from shiftline.datasets.held_out import held_out_at_random, held_out_by_class, listing_digest
+from shiftline.datasets.imagenet import names_by_synset, readable, sub_synsets, synsets
+from shiftline.datasets.prepare import join_splits, write_dataset, write_listing
+from shiftline.datasets.published_names import class_names
+from shiftline.datasets.tasks import kitti_label, kitti_split
+from shiftline.datasets.wilds_package import _group_means, official_results, open_wilds
 from shiftline.errors import DataError
-from shiftline.jobs.metrics import Answers, macro_f1, worst_group_accuracy
+from shiftline.metrics.classes import MacroF1
+from shiftline.metrics.groups import WorstGroupAccuracy
+
+# Those that are looked for in a folder.
+KNOWN = {name: family for name, family in catalogue().families.items() if not family.generated}
 
 BUILT: dict[str, Path] = {}
 
@@ -52,8 +58,8 @@ def tree(tmp_path_factory):
 
 
 def listing(tree, name, split):
-    family = FAMILIES[name]
-    return family.listing(folder_of(family, [split], tree(name)), split)
+    family = KNOWN[name]
+    return family.listing(catalogue().folder_of(family, [split], tree(name)), split)
 
 
 def decoded(source):
@@ -64,19 +70,17 @@ def decoded(source):
 
 
 def splits_of(name):
-    return FAMILIES[name].usual_splits or ("gaussian_noise-3",)
+    return KNOWN[name].usual_splits or ("gaussian_noise-3",)
 
 
 LARGE = ("imagenet", "imagenet-v2", "imagenet-sketch", "imagenet-c", "wilds-iwildcam")
 """Families whose miniatures take a second or more: they need a file for every class."""
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in FAMILIES]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in KNOWN])
 def test_every_family_is_found_listed_written_and_read_again(name, tree, tmp_path):
-    family = FAMILIES[name]
-    assert data_roots(tree(name)).find(family) is not None
+    family = KNOWN[name]
+    assert catalogue().roots(tree(name)).find(family) is not None
     split = splits_of(name)[-1]
     found = listing(tree, name, split)
     place = Split(name, split)
@@ -85,7 +89,7 @@ def test_every_family_is_found_listed_written_and_read_again(name, tree, tmp_pat
     assert sidecar.record.classes == found.classes
     assert sidecar.record.metrics == found.description.metrics
     assert sidecar.record.space == found.description.space
-    assert sidecar.record.parts
+    assert sidecar.record.subsets
     assert view.labels.tolist() == [example.label for example in found.examples]
     reader = PlainReader(view.index)
     for row in sorted({0, len(found.examples) // 2, len(found.examples) - 1}):
@@ -94,9 +98,9 @@ def test_every_family_is_found_listed_written_and_read_again(name, tree, tmp_pat
         assert groups_of(DataFolder(tmp_path), place).tolist() == [example.group for example in found.examples]
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if "train" in FAMILIES[name].splits])
+@pytest.mark.parametrize("name", [name for name in KNOWN if "train" in KNOWN[name].splits])
 def test_splits_of_one_source_share_no_image(name, tree):
-    family = FAMILIES[name]
+    family = KNOWN[name]
     sources = {}
     for split in family.usual_splits:
         for example in listing(tree, name, split).examples:
@@ -108,7 +112,7 @@ def test_splits_of_one_source_share_no_image(name, tree):
         held_out = "held-out" if "held-out" in family.splits else "val"
         parts = [listing(tree, name, split) for split in ("train", held_out)]
         assert len(whole.examples) == sum(len(part.examples) for part in parts)
-        assert set(whole.description.parts) == {"train", held_out}
+        assert set(whole.description.subsets) == {"train", held_out}
 
 
 def place(path):
@@ -187,11 +191,9 @@ def test_frames_are_grouped_by_their_anchor(tree):
     for example in found:
         sets.setdefault(example.group, []).append((example.path, example.metadata["accepted"]))
     assert sets == {
-        "val/v0/000001.JPEG": [
-            ("val/v0/000001.JPEG", "0"), ("val/v0/000000.JPEG", "0"), ("val/v0/000002.JPEG", "0 1"),
-        ],
+        "val/v0/000001.JPEG": [("val/v0/000001.JPEG", "0"), ("val/v0/000000.JPEG", "0"), ("val/v0/000002.JPEG", "0 1")],
         "val/v1/000002.JPEG": [("val/v1/000002.JPEG", "1"), ("val/v1/000003.JPEG", "1")],
-    }  # fmt: skip
+    }
     assert [e.path for e in listing(tree, "imagenet-vid-robust", "pm-0").examples] == sorted(sets)
 
 
@@ -207,9 +209,7 @@ def test_labels_and_pixels_of_arrays_are_those_of_their_files(tree):
     svhn = listing(tree, "svhn", "test").examples
     assert [e.label for e in svhn[:11]] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
     np.testing.assert_array_equal(svhn[3].source, miniatures.square_images(20, 20)[3])
-    np.testing.assert_array_equal(
-        listing(tree, "stl10", "test").examples[4].source, miniatures.square_images(10, 10, 96)[4]
-    )
+    np.testing.assert_array_equal(listing(tree, "stl10", "test").examples[4].source, miniatures.square_images(10, 10, 96)[4])
     flat = miniatures.flat_images(20, 9)[5].reshape(3, 32, 32)
     np.testing.assert_array_equal(listing(tree, "cifar10", "test").examples[5].source, flat.transpose(1, 2, 0))
     severe = listing(tree, "cifar10-c", "shot_noise-4").examples
@@ -218,9 +218,7 @@ def test_labels_and_pixels_of_arrays_are_those_of_their_files(tree):
     np.testing.assert_array_equal(listing(tree, "mnist", "test").examples[7].source[..., 1], digits[7])
 
 
-@pytest.mark.parametrize(
-    ("distance", "expected"), [(2.0, 0), (7.99, 0), (8.5, 1), (19.0, 1), (20.5, 2), (500.0, 2), (None, 3)]
-)
+@pytest.mark.parametrize(("distance", "expected"), [(2.0, 0), (7.99, 0), (8.5, 1), (19.0, 1), (20.5, 2), (500.0, 2), (None, 3)])
 def test_kitti_labels_are_distances_to_the_nearest_vehicle(distance, expected):
     lines = [miniatures.KITTI_LINES[1]]
     if distance is not None:
@@ -268,12 +266,12 @@ def test_the_held_out_part_is_a_share_of_every_class_and_drawn_by_file():
     assert listing_digest(examples) != listing_digest(examples[1:])
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", [name.removeprefix("wilds-") for name in KNOWN if name.startswith("wilds-")])
 def test_official_metrics_are_computed_by_wilds_itself(name, tree, tmp_path):
     split = "test"
     found = listing(tree, f"wilds-{name}", split)
     sidecar = write_listing(DataFolder(tmp_path), Split(f"wilds-{name}", split), found, encoding=Encoding("raw"))
-    dataset = open_wilds(name, folder_of(FAMILIES[f"wilds-{name}"], [split], tree(f"wilds-{name}")))
+    dataset = open_wilds(name, catalogue().folder_of(KNOWN[f"wilds-{name}"], [split], tree(f"wilds-{name}")))
     rows = np.flatnonzero(np.asarray(dataset.split_array) == dataset.split_dict[split])
     labels, metadata = dataset.y_array[rows], dataset.metadata_array[rows]
     predicted = torch.from_numpy(np.random.default_rng(0).integers(0, len(found.classes), len(rows)))
@@ -285,15 +283,17 @@ def test_official_metrics_are_computed_by_wilds_itself(name, tree, tmp_path):
     assert set(results) == set(expected)
     for key, value in expected.items():
         assert results[key] == pytest.approx(float(value), nan_ok=True), key
-    assert set(METRICS[name]) <= set(results)
+    official = KNOWN[f"wilds-{name}"].metrics
+    assert set(official) <= set(results)
     # Groups are those of the official evaluation: our worst group is its worst group.
     logits = np.eye(len(found.classes), dtype=np.float32)[predicted.numpy()]
-    answers = Answers(logits, labels.numpy(), np.array([example.group for example in found.examples]))
-    for metric, without in (("acc_wg", []), ("acc_worst_region", ["region=Other"])):
-        if metric in METRICS[name]:
-            assert worst_group_accuracy(answers, without=without)(np.ones(len(rows))) == pytest.approx(results[metric])
+    groups = pd.DataFrame({"group": [example.group for example in found.examples]})
+    predictions = Predictions(logits, labels.numpy(), np.arange(len(rows)), metadata=lambda names: groups[names])
+    for metric, without in (("acc_wg", ()), ("acc_worst_region", ("region=Other",))):
+        if metric in official:
+            assert WorstGroupAccuracy(without).measure(predictions).value == pytest.approx(results[metric])
     if "F1-macro_all" in results:
-        assert macro_f1(answers)(np.ones(len(rows))) == pytest.approx(results["F1-macro_all"])
+        assert MacroF1().measure(predictions).value == pytest.approx(results["F1-macro_all"])
 
 
 def test_empty_images_of_iwildcam_can_be_left_out(tree):
@@ -338,34 +338,58 @@ def empty_class(root, name):
         (miniatures.imagenet_r, "imagenet-r", "imagenet-r", remove("."), "the folder .* does not exist. Get the data from https"),
         (miniatures.imagenet_r, "imagenet-r", "imagenet-r", moved, "class folders are in .*download, one level too deep"),
         (
-            miniatures.imagenet_r, "imagenet-r", "imagenet-r", remove(sub_synsets("r")[3], sub_synsets("r")[5]),
+            miniatures.imagenet_r,
+            "imagenet-r",
+            "imagenet-r",
+            remove(sub_synsets("r")[3], sub_synsets("r")[5]),
             f"198 of 200 class folders, {sub_synsets('r')[3]}, {sub_synsets('r')[5]} are missing. Get what is missing from https",
         ),
         (
-            miniatures.imagenet_r, "imagenet-r", "imagenet-r", add("n99999999"),
+            miniatures.imagenet_r,
+            "imagenet-r",
+            "imagenet-r",
+            add("n99999999"),
             "has 201 class folders, expected 200: n99999999 is none of its classes",
         ),
         (miniatures.imagenet_r, "imagenet-r", "imagenet-r", empty_class, "1 of 200 class folders of .* hold no images: n0"),
-        (miniatures.objectnet, "objectnet", "objectnet-1.0", remove("mappings/imagenet_to_label_2012_v2"), "lacks mappings/imagenet_to"),
+        (
+            miniatures.objectnet,
+            "objectnet",
+            "objectnet-1.0",
+            remove("mappings/imagenet_to_label_2012_v2"),
+            "lacks mappings/imagenet_to",
+        ),
         (miniatures.objectnet, "objectnet", "objectnet-1.0", remove("images/bench"), "2 of 3 class folders, bench are missing"),
         (miniatures.objectnet, "objectnet", "objectnet-1.0", moved, "one level too deep. Say --root .*download"),
-        (miniatures.dtd, "dtd", "dtd", remove("images/dots_a/dots_a_0002.jpg"), "1 of 3 images are missing below .*dots_a_0002.jpg"),
+        (
+            miniatures.dtd,
+            "dtd",
+            "dtd",
+            remove("images/dots_a/dots_a_0002.jpg"),
+            "1 of 3 images are missing below .*dots_a_0002.jpg",
+        ),
         (miniatures.cifar10, "cifar10", "cifar-10-batches-py", remove("data_batch_3"), "lacks data_batch_3 .it has batches.meta"),
-        (miniatures.imagenet_vid_robust, "imagenet-vid-robust", "imagenet-vid-robust", remove("val/v1/000003.JPEG"), "1 of 5 frames are"),
+        (
+            miniatures.imagenet_vid_robust,
+            "imagenet-vid-robust",
+            "imagenet-vid-robust",
+            remove("val/v1/000003.JPEG"),
+            "1 of 5 frames are",
+        ),
         (miniatures.resisc45, "resisc45", "resisc45", remove("NWPU-RESISC45/sea_ice"), "1 of 3 images are missing below .*sea_ice"),
     ],
-)  # fmt: skip
+)
 def test_a_folder_that_is_not_as_published_is_one_clear_error(tmp_path, build, family, folder, change, message):
     build(tmp_path)
     change(tmp_path, folder)
-    known = FAMILIES[family]
+    known = KNOWN[family]
     with pytest.raises(DataError, match=message):
         known.listing(tmp_path / folder, known.splits[-1])
 
 
 def test_an_empty_folder_says_where_the_data_are(tmp_path):
     with pytest.raises(DataError, match="is empty. Get the data from https://objectnet.dev"):
-        FAMILIES["objectnet"].listing(tmp_path, "test")
+        KNOWN["objectnet"].listing(tmp_path, "test")
 
 
 @pytest.mark.parametrize(
@@ -379,7 +403,7 @@ def test_an_empty_folder_says_where_the_data_are(tmp_path):
 )
 def test_a_split_that_does_not_exist_lists_those_that_do(tmp_path, family, split, message):
     with pytest.raises(DataError, match=message):
-        FAMILIES[family].listing(tmp_path, split)
+        KNOWN[family].listing(tmp_path, split)
 
 
 class Evil:
@@ -391,10 +415,10 @@ def test_a_pickle_runs_no_code(tmp_path):
     base = miniatures.cifar10(tmp_path)
     (base / "test_batch").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(DataError, match="holds a posix.system, which is no array"):
-        FAMILIES["cifar10"].listing(base, "test")
+        KNOWN["cifar10"].listing(base, "test")
     (base / "test_batch").write_bytes(b"not a pickle")
     with pytest.raises(DataError, match="test_batch is damaged or not the published file"):
-        FAMILIES["cifar10"].listing(base, "test")
+        KNOWN["cifar10"].listing(base, "test")
 
 
 def test_damaged_arrays_are_one_clear_error(tmp_path):
@@ -402,51 +426,49 @@ def test_damaged_arrays_are_one_clear_error(tmp_path):
     path = base / "raw/t10k-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(DataError, match="no complete idx file of 3 dimensions"):
-        FAMILIES["mnist"].listing(base, "test")
+        KNOWN["mnist"].listing(base, "test")
     base = miniatures.stl10(tmp_path)
     (base / "test_X.bin").write_bytes(b"123")
     with pytest.raises(DataError, match="has 3 bytes: expected a multiple of 27648"):
-        FAMILIES["stl10"].listing(base, "test")
+        KNOWN["stl10"].listing(base, "test")
     base = miniatures.svhn(tmp_path)
     (base / "test_32x32.mat").write_bytes(b"123")
     with pytest.raises(DataError, match="is damaged or no MATLAB file"):
-        FAMILIES["svhn"].listing(base, "test")
+        KNOWN["svhn"].listing(base, "test")
     base = miniatures.cifar10_c(tmp_path)
     np.save(base / "gaussian_noise.npy", np.zeros((12, 32, 32, 3), np.uint8))
     with pytest.raises(DataError, match="expected five severities of as many"):
-        FAMILIES["cifar10-c"].listing(base, "gaussian_noise-1")
+        KNOWN["cifar10-c"].listing(base, "gaussian_noise-1")
 
 
 def test_a_name_that_is_nearly_right_is_helped():
     with pytest.raises(DataError, match="there is no data set 'imagnet-r': did you mean imagenet-r"):
-        family_named("imagnet-r")
+        catalogue().named("imagnet-r")
 
 
 # ---- where data lie --------------------------------------------------------------------------------------------------
 
 
 def test_roots_come_from_the_option_the_variable_or_the_file(tmp_path, monkeypatch):
-    family = FAMILIES["imagenet-r"]
+    family = KNOWN["imagenet-r"]
     (tmp_path / "data").mkdir()
     miniatures.imagenet_r(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SHIFTLINE_DATA", raising=False)
-    assert data_roots().find(family) is None
+    assert catalogue().roots().find(family) is None
     with pytest.raises(DataError, match="where is imagenet-r.*SHIFTLINE_DATA.*shiftline.toml"):
-        folder_of(family, ["test"], None)
+        catalogue().folder_of(family, ["test"], None)
     (tmp_path / "shiftline.toml").write_text('[data]\nroot = "data"\n')
-    assert folder_of(family, ["test"], None) == Path("data/imagenet-r")
+    assert catalogue().folder_of(family, ["test"], None) == Path("data/imagenet-r")
     (tmp_path / "shiftline.toml").write_text('[data]\nimagenet-r = "data/imagenet-r"\n')
-    assert folder_of(family, ["test"], None) == Path("data/imagenet-r")
+    assert catalogue().folder_of(family, ["test"], None) == Path("data/imagenet-r")
     monkeypatch.setenv("SHIFTLINE_DATA", f"/nowhere:{tmp_path / 'data'}")
-    assert folder_of(family, ["test"], None) == tmp_path / "data/imagenet-r"
-    assert folder_of(family, ["test"], tmp_path / "data") == tmp_path / "data/imagenet-r"
-    assert folder_of(family, ["test"], tmp_path / "data/imagenet-r") == tmp_path / "data/imagenet-r"
+    assert catalogue().folder_of(family, ["test"], None) == tmp_path / "data/imagenet-r"
+    assert catalogue().folder_of(family, ["test"], tmp_path / "data") == tmp_path / "data/imagenet-r"
+    assert catalogue().folder_of(family, ["test"], tmp_path / "data/imagenet-r") == tmp_path / "data/imagenet-r"
     monkeypatch.setenv("SHIFTLINE_DATA", "/nowhere")
-    with pytest.raises(
-        DataError, match=r"was not found \(looked in /nowhere/imagenet-r, /nowhere/ImageNet-R; SHIFTLINE_DATA\)"
-    ):
-        folder_of(family, ["test"], None)
+    with pytest.raises(DataError, match=r"was not found \(looked in /nowhere/imagenet-r, /nowhere/ImageNet-R; SHIFTLINE_DATA\)"):
+        catalogue().folder_of(family, ["test"], None)
 
 
 @pytest.mark.parametrize(
@@ -462,7 +484,7 @@ def test_a_bad_settings_file_is_one_clear_error(tmp_path, monkeypatch, text, mes
     monkeypatch.delenv("SHIFTLINE_DATA", raising=False)
     (tmp_path / "shiftline.toml").write_text(text)
     with pytest.raises(DataError, match=message):
-        data_roots()
+        catalogue().roots()
 
 
 # ---- images of one's own ---------------------------------------------------------------------------------------------
@@ -504,10 +526,7 @@ def test_any_torch_dataset_can_be_written(tmp_path):
     np.testing.assert_array_equal(PlainReader(view.index).images(np.array([3]))[0], miniatures.pixels(3, 9, 8))
     with pytest.raises(DataError, match="5 of 5 images cannot be read(?s:.*)Leave the dataset's transform out"):
         write_dataset(Pairs(as_float=True), Split("pairs", "float"), store=tmp_path)
-    for bad, message in (
-        (iter([]), "has no length: expected a map-style torch dataset"),
-        ([(1, 2)], "has no attribute classes"),
-    ):
+    for bad, message in ((iter([]), "has no length: expected a map-style torch dataset"), ([(1, 2)], "has no attribute classes")):
         with pytest.raises(DataError, match=message):
             torch_dataset(bad)
     with pytest.raises(DataError, match="the label 'cat' is no whole number"):
@@ -531,16 +550,14 @@ def test_several_splits_are_joined_without_touching_their_bytes(tmp_path, tree):
     assert PlainReader(index).stored(17) == PlainReader(originals).stored(17)
     assert groups_of(folder, Split("joined", "both"))[[0, 209]].tolist() == ["imagenet-r/test", "own/test"]
     write_listing(folder, Split("imagenet-a", "test"), listing(tree, "imagenet-a", "test"), encoding=Encoding())
-    with pytest.raises(
-        DataError, match="own/test has the class .* which is none of the first split's and covers none of them"
-    ):
+    with pytest.raises(DataError, match="own/test has the class .* which is none of the first split's and covers none of them"):
         join_splits(folder, Split("joined", "x"), [Split("imagenet-a", "test"), second])
     # ObjectNet's classes cover ImageNet's: they get the label of the first that they cover.
     write_listing(folder, Split("objectnet", "test"), listing(tree, "objectnet", "test"), encoding=Encoding())
     write_listing(folder, Split("imagenet", "val"), listing(tree, "imagenet", "val"), encoding=Encoding())
     both = join_splits(folder, Split("joined", "shifts"), [Split("imagenet", "val"), Split("objectnet", "test")])
     assert beton.read_index(both.beton).labels[1000:].tolist() == [409, 409, 954, 954, 703, 703]
-    assert both.record.parts == ("imagenet/val", "objectnet/test")
+    assert both.record.subsets == ("imagenet/val", "objectnet/test")
 
 
 def test_strange_images_are_kept_upright_and_in_colour_and_damaged_ones_can_be_skipped(tmp_path):
@@ -581,11 +598,11 @@ def test_strange_images_are_kept_upright_and_in_colour_and_damaged_ones_can_be_s
 
 def test_the_documentation_has_a_line_for_every_data_set():
     text = (Path(__file__).parent.parent / "docs/data.md").read_text()
-    for family in FAMILIES.values():
+    for family in KNOWN.values():
         named = "" if family.usual_splits else "--split gaussian_noise-3 "
         line = (
             f"| **{family.name}**: {family.title} | {', '.join(family.splits)} | {family.classes} | {family.groups or '-'} | "
-            f"`{family.folders[0]}`: {family.layout} | {family.licence}; {family.source} | "
+            f"`{(family.folders or (family.name,))[0]}`: {family.layout} | {family.licence}; {family.source} | "
             f"`shiftline data write {family.name} {named}--root DIR` |"
         )
         assert line in text

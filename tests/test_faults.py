@@ -30,6 +30,7 @@ from shiftline import (
     FromScratch,
     LinearProbe,
     LocalWeights,
+    Merge,
     Published,
     Recipe,
     Reference,
@@ -43,15 +44,16 @@ from shiftline import (
     glyph_net,
     greedy_soup,
     handwritten_digits,
-    keep,
+    materialize,
     with_batch_norm,
 )
-from shiftline import timm as timm_leaf
-from shiftline.declare.expressions import Model
-from shiftline.declare.recipes import PROMPTS
+from shiftline import timm as timm_named
+from shiftline.backbones.glyphs import PROMPTS
+from shiftline.contracts.models import Model
+from shiftline.engine.loop import TrainingRun
 from shiftline.errors import StoreError
-from shiftline.jobs.loop import TrainingRun
-from shiftline.plan.jobs import REVISIONS
+from shiftline.launch import planning
+from shiftline.plan.jobs import REPLICATE, job_kinds
 from shiftline.store import artifacts, attempts, files, upkeep
 from shiftline.store.artifacts import MANIFEST, Store
 from shiftline.store.attempts import Attempts
@@ -61,8 +63,17 @@ from test_cli import called, ok
 from test_expressions_end_to_end import SmallNormed
 from test_workers import PLAIN, content, small
 
-KINDS = [kind for kind in REVISIONS if kind != "replicate"]
+KINDS = sorted((job_kinds() | {Recipe.kind, Merge.kind}) - {REPLICATE})
 """Kinds of artifacts."""
+
+
+class Mean(Merge):
+    """A user's own merge."""
+
+    tag = "tests/faults-mean"
+
+    def merge(self, states):
+        return {name: sum(state[name] for state in states) / len(states) for name in states[0]}
 
 
 class Halved(Recipe):
@@ -106,10 +117,10 @@ class OneOfEach(ExperimentManager):
             "tuned": tuned,
             "clip": clip,
             "probes": [LinearProbe(clip, train_on=few), DFR(tuned[0], train_on=few)],
-            "combined": [greedy_soup(tuned), keep(average(tuned)), with_batch_norm(normed)[1]],
+            "combined": [greedy_soup(tuned), materialize(average(tuned)), with_batch_norm(normed)[1]],
             "fisher": fisher_average(tuned[:2], examples=6, train_on=few),
-            "own": Halved(tuned[0]),
-            "published": Published(LocalWeights(timm_leaf("test_vit"), self.weights)),
+            "own": [Halved(tuned[0]), Mean(tuple(tuned[:2]))],
+            "published": Published(LocalWeights(timm_named("test_vit"), self.weights)),
             "outputs": ensemble([tuned[0], clip]),
             "chosen": best(tuned[:2]),
         }
@@ -135,7 +146,7 @@ def complete(tmp_path_factory, data_root):
 
 
 def _run(path, store):
-    from shiftline.loading import make_study
+    from shiftline.cli.loading import make_study
 
     os._exit(make_study(path, None, store, quiet=True).run().exit_status)
 
@@ -169,7 +180,7 @@ def test_fifty_kills_at_random_moments_change_no_bit_and_show_nothing_in_parts(t
     path, store = small(tmp_path, data_root, PLAIN)
     # Processes that begin with everything imported: moments are those of the study, not of importing torch.
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["torch", "shiftline.manager", "shiftline.jobs.run", "shiftline.loading"])
+    processes.set_forkserver_preload(["torch", "shiftline.study", "shiftline.engine.run", "shiftline.cli.loading"])
     undisturbed = tmp_path / "undisturbed"
     undisturbed.mkdir()
     (undisturbed / "data").symlink_to(data_root)
@@ -219,9 +230,7 @@ def disk(tmp_path):
     """A small disk; called, it is filled to the last byte, and called again, emptied of that."""
     root = tmp_path / "disk"
     root.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", root], capture_output=True, check=False
-    )
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", root], capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip("mounting a small file system needs root")
 
@@ -271,14 +280,12 @@ def _calling(owner, name):
     return before
 
 
-def _leaf(monkeypatch, fill):
-    from shiftline.launch import planning
-
+def _backbone(monkeypatch, fill):
     _calling(planning, "write_json")(monkeypatch, fill)
 
 
 def _data(monkeypatch, fill):
-    from shiftline.data import prepare
+    from shiftline.datasets import prepare
 
     _calling(prepare, "write_split")(monkeypatch, fill)
 
@@ -296,10 +303,8 @@ def _state(monkeypatch, fill):
 
 WRITES = {
     "written data": _data,
-    "the record of a leaf": _leaf,
-    "the record of a study": lambda m, fill: _calling(__import__("shiftline.manager", fromlist=["x"]), "record_study")(
-        m, fill
-    ),
+    "the record of a backbone": _backbone,
+    "the record of a study": _calling(planning, "record_study"),
     "a claim": _calling(attempts.Attempts, "_open_claim"),
     "the log of a training": _calling(TrainingRun, "_log"),
     "the state of a training": _state,
@@ -379,7 +384,7 @@ def test_damage_in_every_kind_of_artifact_is_found_and_mended(what, damage, tmp_
     found = study.verify()
     assert {d.key for d in found if not d.key.startswith("data/")} == set(hit.values())
     assert sum(d.key.startswith("data/") for d in found) == 1
-    study.verify(mend=True)
+    study.verify(repair=True)
     outcome = study.run()
     assert outcome.exit_status == 0, outcome.failed
     assert content(store.root) == content(complete.store.root)
@@ -387,10 +392,10 @@ def test_damage_in_every_kind_of_artifact_is_found_and_mended(what, damage, tmp_
 
 
 @pytest.mark.slow
-def test_damaged_records_of_leaves_are_made_again(tmp_path, complete):
+def test_damaged_records_of_backbones_are_made_again(tmp_path, complete):
     store = tmp_path / "store"
     shutil.copytree(complete.store.root, store)
-    for number, path in enumerate(sorted((store / "leaves").iterdir())):
+    for number, path in enumerate(sorted((store / "backbones").iterdir())):
         (_cut, _flip)[number % 2](path) if number else path.write_bytes(b"")
     assert OneOfEach(store=store, quiet=True).run().made == 0
 
@@ -454,9 +459,7 @@ def test_a_read_only_store_can_be_analysed(tmp_path, complete):
         assert study.plot(tmp_path / "figures")
         assert study.candidates()["chosen"].sum() == 1
         assert study.collect() == []
-        with pytest.raises(
-            StoreError, match=r"cannot be written \(Read-only file system\).*Choose another with --store"
-        ):
+        with pytest.raises(StoreError, match=r"cannot be written \(Read-only file system\).*Choose another with --store"):
             study.run()
     finally:
         subprocess.run(["umount", place], check=True)
@@ -506,7 +509,7 @@ import ctypes, resource
 import numpy as np
 
 from shiftline import *
-from shiftline.declare.expressions import Model
+from shiftline.contracts.models import Model
 
 
 class Dies(Recipe):
@@ -528,10 +531,7 @@ class Dies(Recipe):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "said"),
-    [
-        ("segfault", "its process was killed by SIGSEGV (2 times"),
-        ("memory", "MemoryError: Unable to allocate 64.0 GiB"),
-    ],
+    [("segfault", "its process was killed by SIGSEGV (2 times"), ("memory", "MemoryError: Unable to allocate 64.0 GiB")],
 )
 def test_a_job_that_segfaults_or_runs_out_of_memory_blocks_only_what_needs_it(how, said, tmp_path, data_root):
     body = PLAIN.replace("from shiftline import *", DYING).replace(

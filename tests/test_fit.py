@@ -39,10 +39,8 @@ def planted(tmp_path, *, name="planted.csv", zeros=False):
     z = generator.uniform(-1, 1.5, 33)
     y = 0.8 * z - 0.5 + generator.normal(0, 0.05, 33) + np.where(np.arange(33) < 30, 0, 0.4)
     table = pd.DataFrame(
-        {
-            "name": [f"m{i}" for i in range(33)], "from": ["scratch"] * 30 + ["clip"] * 3, "test": ndtr(z), "sketch": ndtr(y),
-        }
-    )  # fmt: skip
+        {"name": [f"m{i}" for i in range(33)], "from": ["scratch"] * 30 + ["clip"] * 3, "test": ndtr(z), "sketch": ndtr(y)}
+    )
     if zeros:
         table.loc[0, "sketch"] = 0.0
         table.loc[1, "test"] = np.nan
@@ -65,8 +63,16 @@ def test_the_line_is_that_of_statsmodels(tmp_path, scale, g):
     assert found["r2"] == pytest.approx(theirs.rsquared)
     assert (found["n"], found["scale"], found["left_out"]) == (30, scale, 0)
     assert list(found["models"][0]) == [
-        "model", "group", "reference", "shift", "predicted", "effective_robustness", "low", "high", "extrapolated",
-    ]  # fmt: skip
+        "model",
+        "group",
+        "reference",
+        "shift",
+        "predicted",
+        "effective_robustness",
+        "low",
+        "high",
+        "extrapolated",
+    ]
     for row in found["models"]:
         assert row["effective_robustness"] == pytest.approx(row["shift"] - row["predicted"])
         assert row["low"] <= row["effective_robustness"] <= row["high"]
@@ -85,7 +91,7 @@ def test_zeros_and_gaps_are_left_out_or_clipped_and_counted(tmp_path):
     counts = ("--n-reference", "10000", "--n-shift", "500")
     clipped = json.loads(ok("fit", path, *ARGUMENTS, *counts, "--format", "json"))
     assert clipped["n"] == 29
-    assert "1 baseline models had an accuracy of 0 or 1, which was clipped" in clipped["notes"]
+    assert "1 baseline model had an accuracy of 0 or 1, which was clipped" in clipped["notes"]
     assert json.loads(ok("fit", path, *ARGUMENTS, *counts, "--extremes", "exclude", "--format", "json"))["n"] == 28
     weighted = json.loads(ok("fit", path, *ARGUMENTS, *counts, "--weights", "binomial", "--format", "json"))
     assert weighted["weights"] == "binomial"
@@ -120,15 +126,21 @@ def test_parquet_and_jsonl_are_read_too(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((*COLUMNS, "--baseline", "kind=standard", "--shift", "v2"), "holds 86.8: expected fractions from 0 to 1. If these are percent"),
+        (
+            (*COLUMNS, "--baseline", "kind=standard", "--shift", "v2"),
+            "holds 86.8: expected fractions from 0 to 1. If these are percent",
+        ),
         ((*STANDARD, "--shift", "imagenet-v2"), "no column 'imagenet-v2': it has model, kind, imagenet"),
-        ((*COLUMNS, "--baseline", "kind=scratch", "--percent", "--shift", "v2"), "no row has kind=scratch: the column 'kind' has standard, wise-ft"),
+        (
+            (*COLUMNS, "--baseline", "kind=scratch", "--percent", "--shift", "v2"),
+            "no row has kind=scratch: the column 'kind' has standard, wise-ft",
+        ),
         ((*COLUMNS, "--baseline", "kind", "--percent", "--shift", "v2"), "expected COLUMN=VALUE"),
         ((*COLUMNS, "--baseline", "kind=wise-ft", "--percent", "--shift", "v2"), "a line needs at least 3"),
         ((*STANDARD, "--shift", "v2", "--plot", "figure.jpg"), "expected a name that ends in .png"),
         ((*STANDARD, "--shift", "kind"), "row 1 of the column 'kind' holds 'standard': expected a number"),
     ],
-)  # fmt: skip
+)
 def test_bad_tables_and_options_are_one_clear_error(wise_ft, words, message):
     assert message in error("fit", wise_ft, *words)
 

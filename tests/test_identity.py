@@ -12,17 +12,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shiftline.declare.architectures import GlyphNet, glyph_clip, glyph_net, open_clip, timm
-from shiftline.declare.codec import decode, encode
-from shiftline.declare.distributions import Split
-from shiftline.declare.optimisers import SGD, Adam, AdamW, Constant, Cosine, Step, Triangle
-from shiftline.declare.recipes import LinearProbe, ZeroShot
-from shiftline.declare.sweeps import best, replicates
-from shiftline.declare.training import FineTune, FromScratch
-from shiftline.declare.transforms import Blur, Invert, Noise, Tint, Transform, Translate
-from shiftline.declare.weight_space import Interpolate
+from shiftline.backbones.glyphs import GlyphNet, glyph_clip, glyph_net
+from shiftline.backbones.open_clip import open_clip
+from shiftline.backbones.timm import timm
+from shiftline.contracts.codec import decode, encode
+from shiftline.contracts.distributions import Split
+from shiftline.contracts.identity import Declaration, canonical, canonical_json, digest, speed_only
+from shiftline.contracts.transforms import Transform
 from shiftline.errors import DeclarationError, IdentityError
-from shiftline.identity import Declaration, canonical, canonical_json, digest, speed_only
+from shiftline.operations.fine_tune import FineTune
+from shiftline.operations.from_scratch import FromScratch
+from shiftline.operations.interpolate import Interpolate
+from shiftline.operations.optimisers import SGD, Adam, AdamW, Constant, Cosine, Step, Triangle
+from shiftline.operations.probe import LinearProbe
+from shiftline.operations.selection import best, replicates
+from shiftline.operations.zero_shot import ZeroShot
+from shiftline.shifts.augmentations import Translate
+from shiftline.shifts.colour import Invert, Tint
+from shiftline.shifts.quality import Blur, Noise
 
 GOLDEN = Path(__file__).parent / "golden" / "digests.json"
 
@@ -33,13 +40,17 @@ optimizers = st.one_of(
     st.builds(AdamW, lr=rates, weight_decay=st.floats(0, 1)),
 )
 schedules = st.one_of(
-    st.builds(Constant), st.builds(Cosine, warmup=st.floats(0, 5)), st.builds(Triangle, warmup=st.floats(0, 5)),
+    st.builds(Constant),
+    st.builds(Cosine, warmup=st.floats(0, 5)),
+    st.builds(Triangle, warmup=st.floats(0, 5)),
     st.builds(Step, every=st.floats(0.5, 10)),
-)  # fmt: skip
+)
 transforms = st.one_of(
-    st.builds(Invert), st.builds(Blur, sigma=st.floats(0.1, 5)), st.builds(Noise, sigma=rates, seed=st.integers(0, 9)),
+    st.builds(Invert),
+    st.builds(Blur, sigma=st.floats(0.1, 5)),
+    st.builds(Noise, sigma=rates, seed=st.integers(0, 9)),
     st.builds(Tint, p=st.floats(0, 1)),
-)  # fmt: skip
+)
 splits = st.builds(Split, st.sampled_from(["digits", "ünïcode"]), st.sampled_from(["train", "val"]))
 distributions = st.recursive(
     splits,
@@ -54,10 +65,15 @@ distributions = st.recursive(
     max_leaves=4,
 )
 scratch = st.builds(
-    FromScratch, st.sampled_from([glyph_net("mlp"), timm("resnet18")]), epochs=st.integers(1, 9), optimizer=optimizers,
-    schedule=schedules, train_on=st.none() | distributions, seed=st.integers(0, 9),
+    FromScratch,
+    st.sampled_from([glyph_net("mlp"), timm("resnet18")]),
+    epochs=st.integers(1, 9),
+    optimizer=optimizers,
+    schedule=schedules,
+    train_on=st.none() | distributions,
+    seed=st.integers(0, 9),
     augment=st.lists(st.builds(Translate, st.integers(0, 4)), max_size=2),
-)  # fmt: skip
+)
 zero_shots = st.builds(ZeroShot, st.sampled_from([glyph_clip(), open_clip("ViT-B-32", "openai")]))
 models = st.recursive(
     scratch | zero_shots,
@@ -85,9 +101,7 @@ def test_different_values_have_different_digests(first, second):
 
 @given(models, st.integers(10, 20))
 def test_a_changed_field_changes_the_digest(model, seed):
-    assert digest(canonical(FromScratch(glyph_net("mlp")).seeded(seed))) != digest(
-        canonical(FromScratch(glyph_net("mlp")))
-    )
+    assert digest(canonical(FromScratch(glyph_net("mlp")).seeded(seed))) != digest(canonical(FromScratch(glyph_net("mlp"))))
     wrapped = FineTune(model, seed=seed)
     assert digest(canonical(wrapped)) != digest(canonical(FineTune(model)))
 
@@ -112,7 +126,7 @@ def test_digests_are_those_of_the_golden_file():
     golden = json.loads(GOLDEN.read_text())
     assert found == golden, (
         "identity changed: every result in every store would be orphaned. If the form of declarations changed on purpose, "
-        "raise SCHEMA in identity.py (for one class: its revision) and write the golden file anew with:\n"
+        "raise SCHEMA in identity.py (for one class: its revision) and write the golden file again with:\n"
         + json.dumps(found, indent=1)
     )
 
@@ -121,16 +135,19 @@ def test_another_process_with_another_hash_seed_gives_the_same_digests():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from test_identity import _examples\n"
-        "from shiftline.identity import canonical, digest\n"
+        "from shiftline.contracts.identity import canonical, digest\n"
         "print(digest([canonical(v) for v in _examples().values()]))"
     )
     outputs = {
         subprocess.run(
-            [sys.executable, "-c", code, str(Path(__file__).parent)], capture_output=True, text=True, check=True,
+            [sys.executable, "-c", code, str(Path(__file__).parent)],
+            capture_output=True,
+            text=True,
+            check=True,
             env={"PYTHONHASHSEED": seed, "PATH": ""},
         ).stdout
         for seed in ("1", "2")
-    }  # fmt: skip
+    }
     assert outputs == {digest([canonical(v) for v in _examples().values()]) + "\n"}
 
 

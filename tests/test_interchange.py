@@ -8,22 +8,24 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from shiftline import Architecture, open_clip, timm
-from shiftline.cli import app
+from shiftline.cli.app import app
 from shiftline.errors import ModelError, ShiftlineError, StoreError
-from shiftline.launch.interchange import export_artifact, import_file
-from shiftline.models.classifier import Classifier
-from shiftline.models.heads import template_set, zero_shot_head
-from shiftline.models.interchange import to_library
-from shiftline.models.leaves import encoder_state, leaf_spec, resolve_leaf
-from shiftline.models.spec import ModelSpec, build_classifier, build_encoder, load_model, save_model
+from shiftline.launch.interchange import export_artifact
+from shiftline.networks.classifier import Classifier
+from shiftline.networks.heads import zero_shot_head
+from shiftline.networks.interchange import to_library
+from shiftline.networks.pretrained import backbone_spec, encoder_state, resolve
+from shiftline.networks.spec import ModelSpec, build_classifier, build_encoder, load_model, save_model
+from shiftline.operations.zero_shot import template_set
+from shiftline.papers.imports import import_file
 from shiftline.store.artifacts import Store
 from shiftline.weights import average, interpolate
 
 TIMM = ("resnet18", "vit_tiny_patch16_224", "convnext_atto")
 
 
-def random_model(leaf, *, features="embedding", classes=5, seed=0):
-    spec = leaf_spec(resolve_leaf(leaf, with_weights=False), num_classes=classes, features=features)
+def random_model(backbone, *, features="embedding", classes=5, seed=0):
+    spec = backbone_spec(resolve(backbone, with_weights=False), num_classes=classes, features=features)
     torch.manual_seed(seed)
     model = build_classifier(spec).eval()
     for name, buffer in model.named_buffers():
@@ -92,7 +94,7 @@ def test_a_state_dict_of_timms_own_can_be_imported(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("leaf", "features"),
+    ("backbone", "features"),
     [
         (open_clip("RN50", "openai"), "embedding"),
         (open_clip("ViT-B-32", "openai"), "embedding"),
@@ -101,8 +103,8 @@ def test_a_state_dict_of_timms_own_can_be_imported(tmp_path):
     ],
     ids=str,
 )
-def test_an_exported_open_clip_model_has_the_same_logits_in_open_clip_alone(leaf, features, tmp_path, caplog):
-    model, spec = random_model(leaf, features=features)
+def test_an_exported_open_clip_model_has_the_same_logits_in_open_clip_alone(backbone, features, tmp_path, caplog):
+    model, spec = random_model(backbone, features=features)
     store = stored(tmp_path / "store", model, spec)
     code = export_artifact(store, "a", tmp_path / "out.safetensors")
     assert "shiftline" not in code
@@ -125,11 +127,11 @@ def test_interpolation_commutes_with_export(name):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("leaf", [timm("resnet18"), timm("vit_tiny_patch16_224"), timm("convnext_atto")], ids=str)
-def test_averages_of_real_networks_are_parameter_means_and_keep_integer_buffers(leaf):
-    models = [random_model(leaf, seed=seed)[0] for seed in range(3)]
+@pytest.mark.parametrize("backbone", [timm("resnet18"), timm("vit_tiny_patch16_224"), timm("convnext_atto")], ids=str)
+def test_averages_of_real_networks_are_parameter_means_and_keep_integer_buffers(backbone):
+    models = [random_model(backbone, seed=seed)[0] for seed in range(3)]
     mean = average([model.state_dict() for model in models], [1, 1, 1])
-    merged = random_model(leaf, seed=9)[0]
+    merged = random_model(backbone, seed=9)[0]
     merged.load_state_dict(mean)
     for name, tensor in merged.state_dict().items():
         members = [model.state_dict()[name] for model in models]
@@ -141,14 +143,18 @@ def test_averages_of_real_networks_are_parameter_means_and_keep_integer_buffers(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("leaf", "width"),
-    [(open_clip("ViT-B-32", "openai"), 768), (open_clip("ViT-B-16-SigLIP", "webli"), 768), (open_clip("convnext_base", "laion400m_s13b_b51k"), 1024)],
+    ("backbone", "width"),
+    [
+        (open_clip("ViT-B-32", "openai"), 768),
+        (open_clip("ViT-B-16-SigLIP", "webli"), 768),
+        (open_clip("convnext_base", "laion400m_s13b_b51k"), 1024),
+    ],
     ids=str,
-)  # fmt: skip
-def test_the_backbone_has_the_projections_width_and_no_projection(leaf, width, caplog):
-    record = resolve_leaf(leaf, with_weights=False)
-    assert record.backbone
-    encoder, features = build_encoder(record.library, record.architecture, record.arguments, backbone=True)
+)
+def test_the_backbone_has_the_projections_width_and_no_projection(backbone, width, caplog):
+    record = resolve(backbone, with_weights=False)
+    assert record.unprojected
+    encoder, features = build_encoder(record.library, record.architecture, record.arguments, unprojected=True)
     whole, _ = build_encoder(record.library, record.architecture, record.arguments)
     assert features == width
     x = torch.randn(1, 3, record.preprocessing["size"], record.preprocessing["size"])
@@ -161,7 +167,7 @@ def test_the_backbone_has_the_projections_width_and_no_projection(leaf, width, c
 
 
 def test_clips_resnets_have_no_backbone_to_give():
-    assert not resolve_leaf(open_clip("RN50", "openai"), with_weights=False).backbone
+    assert not resolve(open_clip("RN50", "openai"), with_weights=False).unprojected
 
 
 class FakeSigLip(nn.Module):
@@ -241,7 +247,7 @@ def test_nan_weights_are_refused_before_a_study_starts(tmp_path, suffix):
     path = tmp_path / f"r{suffix}"
     (torch.save if suffix == ".pt" else save_file)(state, path)
     with pytest.raises(ModelError, match=r"'layer1.0.conv1.weight' hold NaN or infinite values"):
-        resolve_leaf(LocalWeights(timm("resnet18"), path), with_weights=True)
+        resolve(LocalWeights(timm("resnet18"), path), with_weights=True)
 
 
 class Evil:
@@ -307,13 +313,13 @@ def test_the_commands_export_and_import(tmp_path):
     assert load_file(file)["fc.weight"].shape == (5, 512)
 
 
-def test_an_encoder_without_its_projection_is_a_leafs_own(tmp_path):
+def test_an_encoder_without_its_projection_is_a_backbones_own(tmp_path):
     from shiftline import glyph_clip
 
-    record = resolve_leaf(glyph_clip(), with_weights=True)
-    whole, bare = (encoder_state(glyph_clip(), record, backbone=b) for b in (False, True))
+    record = resolve(glyph_clip(), with_weights=True)
+    whole, bare = (encoder_state(glyph_clip(), record, unprojected=b) for b in (False, True))
     assert set(whole) - set(bare) == {"projection.weight", "projection.bias"}
-    spec = leaf_spec(record, num_classes=3, features="backbone")
+    spec = backbone_spec(record, num_classes=3, features="backbone")
     model = build_classifier(spec)
     assert isinstance(model, Classifier)
     model.encoder.load_state_dict(bare)

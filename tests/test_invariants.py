@@ -21,13 +21,15 @@ import shiftline
 from conftest import TinyStudy
 from shiftline import ExperimentManager, FromScratch, Reference, Split, glyph_net, handwritten_digits, typed_digits
 from shiftline.analysis import effective_robustness
+from shiftline.contracts.records import SplitRecord
+from shiftline.engine.context import Interrupted
+from shiftline.engine.predictions import load_predictions
+from shiftline.engine.run import run_group
 from shiftline.errors import DeclarationError
-from shiftline.jobs.context import Interrupted
-from shiftline.jobs.predictions import load_predictions
-from shiftline.jobs.run import run_group
-from shiftline.models.spec import load_model
+from shiftline.networks.spec import load_model
+from shiftline.plan.checks import backbones
+from shiftline.plan.facts import Facts
 from shiftline.plan.graph import build_plan
-from shiftline.plan.records import SplitRecord
 from shiftline.store.artifacts import Store
 from test_training import RESUMED, prepared
 
@@ -35,9 +37,7 @@ SOURCE = Path(shiftline.__file__).parent
 
 
 def python(code, *arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=True, **options
-    )
+    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=True, **options)
 
 
 def test_1_importing_and_constructing_touch_nothing(tmp_path):
@@ -48,7 +48,7 @@ sys.addaudithook(lambda event, args: touched.append((event, str(args[0]))) if ev
                  or event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+") else None)
 state = random.getstate()
 import shiftline
-from shiftline.experiments.digits import Digits
+from shiftline.studies.digits import Digits
 study = Digits(store="never")
 study.declaration()
 heavy = {"torch", "pandas", "scipy", "sklearn", "matplotlib", "ffcv", "timm", "open_clip"} & set(sys.modules)
@@ -72,10 +72,7 @@ def test_3_artifacts_are_immutable_and_a_job_writes_only_its_own(tiny, tmp_path)
         with store.publish("ab" * 32, "train", {}) as draft:
             (draft.folder / "x").write_bytes(content)
     assert store.file("ab" * 32, "x").read_bytes() == b"first"
-    assert [p.name for p in (tmp_path / "artifacts").rglob("*") if p.is_file()] in (
-        ["manifest.json", "x"],
-        ["x", "manifest.json"],
-    )
+    assert [p.name for p in (tmp_path / "artifacts").rglob("*") if p.is_file()] in (["manifest.json", "x"], ["x", "manifest.json"])
 
 
 def test_4_resuming_equals_not_being_interrupted(tmp_path, data_root):
@@ -93,9 +90,7 @@ def test_4_resuming_equals_not_being_interrupted(tmp_path, data_root):
                 run_group([job], context)
         context.stop_requested = lambda: False
         run_group([job], context)
-        states.append(
-            (load_model(context.store.file(job.key, "model.safetensors"))[0], context.store.manifest(job.key).summary)
-        )
+        states.append((load_model(context.store.file(job.key, "model.safetensors"))[0], context.store.manifest(job.key).summary))
     assert all(torch.equal(states[0][0][n], states[1][0][n]) for n in states[0][0])
     assert states[0][1] == states[1][1]
 
@@ -125,24 +120,22 @@ def test_5_the_reported_split_is_not_the_one_selected_on():
 
 def test_6_both_axes_use_one_label_space():
     study = dataclasses.replace(TinyStudy().declaration(), shifts=(("typed", typed_digits()),))
-    from shiftline.plan.checks import leaves, sources
-    from test_plan import leaf_record
+    from shiftline.plan.checks import sources
+    from test_plan import backbone_record
 
     records = {s: SplitRecord(str(s), 900, tuple("abcdefghij"), (90,) * 10) for s in sources(study)}
-    known = {leaf: leaf_record(leaf) for leaf in leaves(study)}
+    known = {backbone: backbone_record(backbone) for backbone in backbones(study)}
     records[Split("digits", "test")] = SplitRecord("x", 900, tuple("abcde"), (180,) * 5)
     with pytest.raises(DeclarationError, match="all three splits of a reference have the same classes"):
-        build_plan(study, splits=records, leaves=known)
+        build_plan(Facts(study, records, known))
     records[Split("digits", "test")] = SplitRecord("x", 900, tuple("abcdefghij"), (90,) * 10)
     records[Split("typed-digits", "test")] = SplitRecord("y", 900, tuple("abcdz"), (180,) * 5)
     with pytest.raises(DeclarationError, match=r"lacks 1 of them: 'z'. Both axes of a panel need one label space"):
-        build_plan(study, splits=records, leaves=known)
+        build_plan(Facts(study, records, known))
     records[Split("typed-digits", "test")] = SplitRecord("y", 900, tuple("edcba"), (180,) * 5)
-    plan = build_plan(study, splits=records, leaves=known)
+    plan = build_plan(Facts(study, records, known))
     for model in plan.models:
-        by_space = {
-            score.space: {s.distribution for s in model.scores if s.space == score.space} for score in model.scores
-        }
+        by_space = {score.space: {s.distribution for s in model.scores if s.space == score.space} for score in model.scores}
         assert by_space["typed-digits"] == {"reference", "typed"}
         keys = {(s.distribution, s.space): plan.jobs[s.key] for s in model.scores}
         assert keys["typed", "typed-digits"].projection.outputs == (4, 3, 2, 1, 0, -1, -1, -1, -1, -1)
@@ -162,9 +155,7 @@ def test_7_joins_are_by_key_and_a_missing_model_is_a_visible_gap(tiny):
     results = tiny.results()
     shuffled = results.sample(frac=1, random_state=1)
     first = effective_robustness(results, baseline="from scratch").set_index(["shift", "model"])["effective_robustness"]
-    second = effective_robustness(shuffled, baseline="from scratch").set_index(["shift", "model"])[
-        "effective_robustness"
-    ]
+    second = effective_robustness(shuffled, baseline="from scratch").set_index(["shift", "model"])["effective_robustness"]
     pd.testing.assert_series_equal(first.sort_index(), second.sort_index())
     assert len(results) == len(tiny.plan().models) * 4
 
@@ -188,11 +179,11 @@ class Forbidden:
 sys.meta_path.insert(0, Forbidden())
 import pandas as pd
 from shiftline.analysis import effective_robustness
-from shiftline.plots.figures import study_figures
+from shiftline.report.figures import table_figures
 rows = [(f"m{i}", "base", d, v, 100, float("nan"), float("nan"), float("nan"), "k") for i, x in enumerate((.5, .6, .7)) for d, v in (("reference", x), ("s", x / 2))]
 table = pd.DataFrame(rows, columns="model group distribution value n alpha low high key".split())
 assert len(effective_robustness(table, baseline="base")) == 3
-assert list(study_figures(table, baseline="base", scale="probit", title="t")) == ["robustness"]
+assert list(table_figures(table, baseline="base", scale="probit", title="t")) == ["robustness"]
 """
     python(code)
 
@@ -200,9 +191,10 @@ assert list(study_figures(table, baseline="base", scale="probit", title="t")) ==
 def test_9_declarations_and_plans_need_the_standard_library_only():
     code = """
 import sys
-from shiftline.declare import codec, recipes, study
+from shiftline.contracts import codec, study
+from shiftline.operations import training
 from shiftline.plan import graph
-outside = {name.split(".")[0] for name in sys.modules} - set(sys.stdlib_module_names) - {"shiftline", "__main__"}
+outside = {name.split(".")[0] for name in sys.modules} - set(sys.stdlib_module_names) - {"shiftline", "lazy_loader", "__main__"}
 print(sorted(n for n in outside if not n.startswith("_")))
 """
     assert python(code).stdout.strip() in ("[]", "['sitecustomize']")
@@ -232,11 +224,7 @@ def test_10_no_module_keeps_state_that_a_function_rebinds():
 
 
 def test_11_accuracies_are_fractions(tiny):
-    for table in (
-        tiny.results()["value"],
-        tiny.effective_robustness()["reference"],
-        tiny.effective_robustness()["predicted"],
-    ):
+    for table in (tiny.results()["value"], tiny.effective_robustness()["reference"], tiny.effective_robustness()["predicted"]):
         assert table.between(0, 1).all()
     assert np.abs(tiny.effective_robustness()["effective_robustness"]).max() <= 1
 

@@ -10,16 +10,16 @@ import torch
 
 from conftest import TinyStudy
 from shiftline import SGD, FineTune, FromScratch, Interpolate, ZeroShot, glyph_clip, glyph_net
+from shiftline.contracts.metrics import accuracy
+from shiftline.engine import predict as predict_module
+from shiftline.engine.context import Context
+from shiftline.engine.predict import predict_group
+from shiftline.engine.predictions import load_predictions
+from shiftline.engine.weight_cache import WeightCache
 from shiftline.errors import StoreError, WeightsError
-from shiftline.jobs import predict as predict_module
-from shiftline.jobs.context import Context
-from shiftline.jobs.predict import predict_group
-from shiftline.jobs.predictions import load_predictions
-from shiftline.jobs.score import select
-from shiftline.launch.planning import data_folder, leaf_records
-from shiftline.models.bank import ModelBank
-from shiftline.models.preprocessing import prepare
-from shiftline.plan.checks import leaves
+from shiftline.launch.planning import data_folder
+from shiftline.networks.preprocessing import prepare
+from shiftline.operations.selection import Best
 from shiftline.plan.jobs import Job
 from shiftline.store.artifacts import Draft, Store
 from shiftline.store.attempts import Attempts
@@ -29,9 +29,12 @@ def context_of(study, store=None):
     plan = study.plan()
     target = study.store if store is None else store
     return Context(
-        plan=plan, store=target, attempts=Attempts(target), data=data_folder(study.store),
-        leaves=leaf_records(plan.study, study.store, leaves(plan.study)), bank=ModelBank(study.store),
-    )  # fmt: skip
+        plan=plan,
+        store=target,
+        attempts=Attempts(target),
+        data=data_folder(study.store),
+        weights=WeightCache(study.store, plan.artifacts),
+    )
 
 
 def test_fused_predictions_have_the_bits_of_separate_ones(tiny, tmp_path):
@@ -50,11 +53,9 @@ def test_predictions_do_not_depend_on_the_chunk_or_the_workers(tiny, tmp_path, m
     job = next(j for j in context.plan.jobs.values() if j.kind == "predict" and isinstance(j.model, Interpolate))
     # A multiple of the inference batch: the batches that pass through the model stay the same.
     monkeypatch.setattr(predict_module, "CHUNK", predict_module.INFERENCE_BATCH)
-    context.workers = 3
+    context.decode_threads = 3
     predict_group([job], context)
-    assert torch.equal(
-        load_predictions(context.store, job.key)["logits"], load_predictions(tiny.store, job.key)["logits"]
-    )
+    assert torch.equal(load_predictions(context.store, job.key)["logits"], load_predictions(tiny.store, job.key)["logits"])
 
 
 def test_logits_are_those_of_the_model_on_the_images(tiny):
@@ -64,8 +65,8 @@ def test_logits_are_those_of_the_model_on_the_images(tiny):
     context = context_of(tiny)
     for job in [j for j in context.plan.jobs.values() if j.kind == "predict"][::7]:
         (chunk,) = evaluation_chunks(open_view(job.distribution, context.data), chunk_size=4096)
-        state, spec = context.bank.state(job.model, context.plan.artifacts)
-        module = context.bank.module(job.model, context.plan.artifacts)
+        state, spec = context.weights.state(job.model)
+        module = context.weights.module(job.model)
         with torch.no_grad():
             expected = module(prepare(chunk.images[0], spec.preprocessing))
         found = load_predictions(tiny.store, job.key)
@@ -79,13 +80,14 @@ def test_models_with_one_encoder_compute_its_features_once(tiny, tmp_path, monke
     jobs = [
         job
         for job in context.plan.jobs.values()
-        if job.kind == "predict" and type(job.model).__name__ in ("ZeroShot", "LinearProbe")
+        if job.kind == "predict"
+        and type(job.model).__name__ in ("ZeroShot", "LinearProbe")
         and job.distribution == tiny.reference.test
-    ]  # fmt: skip
+    ]
     assert len(jobs) == 2
     calls = []
     original = torch.nn.Module.__call__
-    from shiftline.models.glyph_nets import GlyphTrunk
+    from shiftline.networks.glyph_nets import GlyphTrunk
 
     monkeypatch.setattr(GlyphTrunk, "__call__", lambda self, x: (calls.append(len(x)), original(self, x))[1])
     predict_group(jobs, context)
@@ -113,7 +115,7 @@ def test_the_selected_candidate_has_the_highest_validation_accuracy(tiny):
     summary = tiny.store.manifest(select.key).summary
     counts = [tiny.store.manifest(key).summary for (key,) in select.document["candidates"]]
     assert summary["values"] == [count["correct"] / count["n"] for count in counts]
-    assert summary["position"] == int(np.argmax(summary["values"]))
+    assert summary["index"] == int(np.argmax(summary["values"]))
     assert select.distribution == tiny.reference.val
 
 
@@ -143,24 +145,24 @@ def test_damaged_predictions_are_one_clear_error(tiny, tmp_path):
         load_predictions(copy, key)
 
 
-def test_the_bank_forgets_the_least_recently_used_and_reads_again(tiny):
+def test_the_cache_forgets_the_least_recently_used_and_reads_again(tiny):
     plan = tiny.plan()
-    bank = ModelBank(tiny.store, limit=1)
+    cache = WeightCache(tiny.store, plan.artifacts, limit=1)
     models = [m.expression for m in plan.models]
-    first = {n: t.clone() for n, t in bank.state(models[0], plan.artifacts)[0].items()}
+    first = {n: t.clone() for n, t in cache.state(models[0])[0].items()}
     for model in models:
-        bank.module(model, plan.artifacts)
-    assert len(bank._states) <= 2
-    again = bank.state(models[0], plan.artifacts)[0]
+        cache.module(model)
+    assert len(cache._states) <= 2
+    again = cache.state(models[0])[0]
     assert all(torch.equal(first[n], again[n]) for n in first)
 
 
-def test_ends_with_different_features_are_refused_by_the_bank(tiny):
+def test_ends_with_different_features_are_refused_by_the_cache(tiny):
     plan = tiny.plan()
-    bank = ModelBank(tiny.store)
+    cache = WeightCache(tiny.store, plan.artifacts)
     by_type = {type(m.expression).__name__: m.expression for m in plan.models}
     with pytest.raises(WeightsError, match="differ in architecture"):
-        bank.state(Interpolate(by_type["ZeroShot"], plan.models[0].expression, 0.5), plan.artifacts)
+        cache.state(Interpolate(by_type["ZeroShot"], plan.models[0].expression, 0.5))
 
 
 class Failing(TinyStudy):
@@ -224,8 +226,9 @@ def test_selections_follow_their_rule(tmp_path, values, rule, expected):
                 if rule != "best":
                     draft.summary.update(variance=0.01**2)
             keys[-1].append(key)
-    job = Job("s" * 64, "select", {"candidates": keys, "rule": rule, "metric": "accuracy"}, (), "select")
-    context = SimpleNamespace(store=store)
+    candidates = tuple(FromScratch(glyph_net("mlp"), seed=seed) for seed in range(len(values)))
+    selection = Best(candidates, accuracy(), rule=rule)
+    job = Job("s" * 64, "select", {"candidates": keys}, (), "select", model=selection)
     draft = Draft(tmp_path)
-    select(job, draft, context)
-    assert draft.summary["position"] == expected
+    selection.produce(job, draft, SimpleNamespace(store=store))
+    assert draft.summary["index"] == expected

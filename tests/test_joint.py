@@ -126,7 +126,7 @@ def test_the_parts_are_what_they_say():
     drawn = []
     for _ in range(1500):
         rows, others = (generator.integers(0, 300, 300) for _ in range(2))
-        drawn.append(robustness(pair.reference.right[:, rows].mean(axis=1), pair.shifted.right[:, others].mean(axis=1)))
+        drawn.append(robustness(pair.reference.correct[:, rows].mean(axis=1), pair.shifted.correct[:, others].mean(axis=1)))
     drawn = np.array(drawn)
     apart = (drawn - drawn.mean(axis=0)).var(axis=1, ddof=1).mean() / 4
     assert row["sd_images"] == pytest.approx(np.sqrt(max(drawn.mean(axis=1).var(ddof=1) - apart, 0)), rel=0.12)
@@ -161,10 +161,10 @@ def test_units_are_recipes_groups_or_models():
 
 
 def test_what_differs_in_more_than_its_seed_is_no_replicate():
-    """Words leave much of a recipe out: the column `unit` tells recipes apart, `run` trainings."""
+    """Words leave much of a recipe out: the column `replicates_of` tells recipes apart, `run` trainings."""
     table, answers, _ = study()
     number = table["model"].str.extract(r"(\d+)$")[0].astype(int)
-    table = table.assign(unit=np.where(number % 2 == 0, "one decay", "another decay"), recipe="the same words")
+    table = table.assign(replicates_of=np.where(number % 2 == 0, "one decay", "another decay"), recipe="the same words")
     found = joint_effective_robustness(table, answers, baseline="baseline", resamples=20).query("shift == 'shift 0'")
     assert sorted(found.loc[found["group"] == "new", "replicates"]) == [1, 2]
     by_group = joint_effective_robustness(table, answers, baseline="baseline", by="group", resamples=20)
@@ -176,11 +176,7 @@ def test_an_average_has_the_degrees_of_freedom_of_its_least_certain_line():
     base = table["group"] == "baseline"
     number = table["model"].str.extract(r"(\d+)$")[0].astype(int)
     runs = table.assign(recipe=np.where(base, "net " + (number // 4).astype(str) + " @ epoch 1", table["recipe"]))
-    rows = (
-        joint_effective_robustness(runs, {}, baseline="baseline", by="model")
-        .query("model == 'new 0'")
-        .set_index("shift")
-    )
+    rows = joint_effective_robustness(runs, {}, baseline="baseline", by="model").query("model == 'new 0'").set_index("shift")
     line = rows.assign(share=rows["sd_line"] ** 2 / (rows["sd_line"] ** 2 + rows["sd_images"] ** 2))
     # Six runs: four degrees of freedom for the line's share of the variance.
     for row in line.itertuples():
@@ -197,9 +193,7 @@ def test_a_comparison_knows_what_is_uncertain_about_the_line():
         values = wide(table).loc[few, "reference"].sort_values()
         kept = [*values.index[8:14], values.index[0], values.index[-1]]
         table = table[table["model"].isin(kept)].assign(
-            group=lambda t, ends=(values.index[0], values.index[-1]): np.where(
-                t["model"].isin(ends), "ends", "baseline"
-            )
+            group=lambda t, ends=(values.index[0], values.index[-1]): np.where(t["model"].isin(ends), "ends", "baseline")
         )
         found = compare(table, answers, values.index[0], values.index[-1], baseline="baseline", resamples=200)
         wrong += (found["p_er"] < 0.05).sum()
@@ -224,9 +218,7 @@ def test_checkpoints_of_runs_are_resampled_by_runs():
     table, _, _ = study(seed=4)
     base = table["group"] == "baseline"
     number = table["model"].str.extract(r"(\d+)$")[0].astype(int)
-    clustered = table.assign(
-        recipe=np.where(base, "net, seed=" + (number // 4).astype(str) + " @ epoch 1", table["recipe"])
-    )
+    clustered = table.assign(recipe=np.where(base, "net, seed=" + (number // 4).astype(str) + " @ epoch 1", table["recipe"]))
     shifted = clustered["distribution"] == "shift 0"
     offset = np.random.default_rng(0).normal(0, 0.06, 6)[np.minimum(number // 4, 5)]
     clustered = clustered.assign(value=np.where(base & shifted, clustered["value"] + offset, clustered["value"]))
@@ -280,7 +272,7 @@ def test_leaving_a_model_out_is_what_statsmodels_says():
     influence = sm.OLS(y, sm.add_constant(x)).fit().get_influence()
     # The residual to the line without the model is e / (1 - h).
     np.testing.assert_allclose(found.loc[values.index, "residual"], influence.resid_press, rtol=1e-9)
-    assert found["moved"].abs().is_monotonic_decreasing
+    assert found["change"].abs().is_monotonic_decreasing
     few = table[table["model"].isin([*[f"baseline {i}" for i in range(3)], "new 0"])]
     with pytest.raises(AnalysisError, match="leaves no line"):
         leave_one_out(few, shift="shift 0", baseline="baseline")
@@ -313,7 +305,7 @@ def test_a_comparison_finds_what_was_planted():
     assert ((found["er_low"] < found["er_difference"]) & (found["er_difference"] < found["er_high"])).all()
     assert abs(found.loc["shift 0", "er_difference"] - truth["shift 0"]) < 0.1
     pair = compare(table, answers, "new 0", "new 1", baseline="baseline", resamples=400).set_index("shift")
-    right = answers["shift 0"].shifted.of(["new 0", "new 1"]).right.astype(int)
+    right = answers["shift 0"].shifted.of(["new 0", "new 1"]).correct.astype(int)
     assert pair.loc["shift 0", "only_a"] == ((right[0] == 1) & (right[1] == 0)).sum()
     assert pair.loc["shift 0", "accuracy_difference"] == pytest.approx(right[0].mean() - right[1].mean())
     with pytest.raises(AnalysisError, match="no model or group 'newer'"):

@@ -12,15 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tv
 
+from miniatures import arrays_of, view_of
 from shiftline import Blur, HorizontalFlip, Invert, RandomResizedCrop, Split, Tint, Translate
 from shiftline.data import readers
-from shiftline.data.augment import augment, centre_boxes, random_boxes
+from shiftline.data.examples import Encoding, Example
 from shiftline.data.loader import TrainingBatches, evaluation_chunks
+from shiftline.data.pixels import augment, centre_boxes
 from shiftline.data.randomness import bits, normal, permutation, uniform
 from shiftline.data.readers import FfcvReader, PlainReader, training_reader
 from shiftline.data.sidecar import DataFolder
-from shiftline.data.views import open_view, select_class_rates, select_fraction
-from shiftline.data.writer import Encoding, Example, write_split
+from shiftline.data.views import open_view
+from shiftline.data.writer import write_split
 from shiftline.errors import DataError
 
 TRAIN = Split("digits", "train")
@@ -77,16 +79,16 @@ def test_every_example_comes_once_for_ragged_sizes(loader, digits_data, n):
 
 
 def test_images_labels_and_ids_belong_together(loader, digits_data):
-    from shiftline.data.digits import handwritten
+    from shiftline.datasets.digits import HandwrittenDigits
 
-    source = handwritten("train")
+    source = arrays_of(HandwrittenDigits, "train")
     for batch in epoch(loader(digits_data, augmentations=())):
         np.testing.assert_array_equal(batch.labels.numpy(), source.labels[batch.ids])
         np.testing.assert_array_equal(batch.images.permute(0, 2, 3, 1).numpy(), source.images[batch.ids])
 
 
 def test_batches_are_the_same_for_any_number_of_workers(loader, photographs):
-    one, four = (loader(photographs, PHOTOS, workers=w, **STREAMED) for w in (1, 4))
+    one, four = (loader(photographs, PHOTOS, decode_threads=w, **STREAMED) for w in (1, 4))
     assert same(epoch(one, 2), epoch(four, 2))
 
 
@@ -95,11 +97,7 @@ def test_raw_batches_are_the_same_through_either_reader_compiled_or_not(digits_d
     crops = {"batch_size": 32, "size": 32, "augmentations": AUGMENT}
     made = [
         epoch(TrainingBatches(view, reader=reader, memory_limit=limit, **crops))
-        for reader in (
-            PlainReader(view.index),
-            FfcvReader(view.index, compiled=False),
-            FfcvReader(view.index, compiled=True),
-        )
+        for reader in (PlainReader(view.index), FfcvReader(view.index, compiled=False), FfcvReader(view.index, compiled=True))
         for limit in (0, 1 << 30)
     ]
     assert all(same(made[0], other) for other in made[1:])
@@ -114,18 +112,10 @@ def test_augmentation_of_an_example_does_not_depend_on_batch_size_or_subset(load
 
 
 def test_seed_and_epoch_change_order_and_augmentation_and_do_not_coincide(loader, digits_data):
-    orders = {
-        (seed, number): tuple(loader(digits_data, seed=seed).order(number).tolist())
-        for seed in (0, 1)
-        for number in (0, 1)
-    }
+    orders = {(seed, number): tuple(loader(digits_data, seed=seed).order(number).tolist()) for seed in (0, 1) for number in (0, 1)}
     assert len(set(orders.values())) == 4
     images = {
-        tuple(
-            epoch(loader(digits_data, TRAIN.indices(range(9)), batch_size=9, seed=s), n)[0]
-            .images.sum((1, 2, 3))
-            .tolist()
-        )
+        tuple(epoch(loader(digits_data, TRAIN.indices(range(9)), batch_size=9, seed=s), n)[0].images.sum((1, 2, 3)).tolist())
         for s in (0, 1)
         for n in (0, 1)
     }
@@ -146,7 +136,7 @@ def test_two_ranks_share_each_batch_without_overlap(loader, digits_data):
 
 
 def test_fifty_early_breaks_leak_no_thread(loader, photographs):
-    batches = loader(photographs, PHOTOS, workers=3, **STREAMED)
+    batches = loader(photographs, PHOTOS, decode_threads=3, **STREAMED)
     epoch(batches)
     before = threading.active_count()
     for number in range(50):
@@ -179,7 +169,7 @@ def test_an_error_in_a_worker_is_raised_by_the_caller(photographs, broken_at):
                 raise DataError("this image is broken")
             return super().crops(*arguments)
 
-    batches = TrainingBatches(view, reader=Broken(view.index), workers=2, **STREAMED | {"batch_size": 2})
+    batches = TrainingBatches(view, reader=Broken(view.index), decode_threads=2, **STREAMED | {"batch_size": 2})
     before = threading.active_count()
     with pytest.raises(DataError, match="this image is broken"):
         epoch(batches)
@@ -218,11 +208,9 @@ def test_a_shift_is_applied_before_augmentation_and_cropping(loader, photographs
 def test_memory_and_streaming_give_the_same_pixels_and_the_evaluation_crop(loader, digits_data, crop, shifted):
     distribution = TRAIN.indices(range(40)).shifted(Invert()) if shifted else TRAIN.indices(range(40))
     options = {"batch_size": 40, "augmentations": (), "crop": crop}
-    (kept,), (read,) = (
-        epoch(loader(digits_data, distribution, memory_limit=limit, **options)) for limit in (1 << 30, 0)
-    )
+    (kept,), (read,) = (epoch(loader(digits_data, distribution, memory_limit=limit, **options)) for limit in (1 << 30, 0))
     assert torch.equal(kept.images, read.images)
-    from shiftline.models.preprocessing import resize_and_crop
+    from shiftline.networks.preprocessing import resize_and_crop
 
     (chunk,) = evaluation_chunks(open_view(distribution, digits_data))
     expected = resize_and_crop(chunk.images[0], {"size": 32, "crop": crop, "interpolation": "bicubic"})
@@ -233,10 +221,10 @@ def test_memory_and_streaming_give_the_same_pixels_and_the_evaluation_crop(loade
 def test_evaluation_is_sequential_complete_and_unpadded(photographs, digits_data):
     for distribution, folder in ((PHOTOS, photographs), (TRAIN.fraction(0.3), digits_data)):
         view = open_view(distribution, folder)
-        chunks = list(evaluation_chunks(view, chunk_size=7, workers=3))
+        chunks = list(evaluation_chunks(view, chunk_size=7, decode_threads=3))
         assert torch.cat([c.ids for c in chunks]).tolist() == view.ids.tolist()
         assert all(sum(len(run) for run in c.images) == len(c.ids) for c in chunks)
-        again = list(evaluation_chunks(view, chunk_size=64, workers=1))
+        again = list(evaluation_chunks(view, chunk_size=64, decode_threads=1))
         flat, other = ([image for c in made for run in c.images for image in run] for made in (chunks, again))
         assert all(torch.equal(a, b) for a, b in zip(flat, other, strict=True))
 
@@ -244,7 +232,7 @@ def test_evaluation_is_sequential_complete_and_unpadded(photographs, digits_data
 def test_a_tint_is_correlated_with_the_class_as_declared(digits_data):
     view = open_view(TRAIN.shifted(Tint(p=0.6, strength=1.0)), digits_data)
     (chunk,) = evaluation_chunks(view, chunk_size=1000)
-    from shiftline.data.pixels import PALETTE
+    from shiftline.shifts.colour import PALETTE
 
     colours = (torch.tensor(PALETTE) * 255).round()
     found = (chunk.images[0][:, :, 0, 0].float()[:, None] - colours[None]).abs().sum(2).argmin(1)
@@ -254,7 +242,7 @@ def test_a_tint_is_correlated_with_the_class_as_declared(digits_data):
 
 
 def test_a_subset_is_independent_of_a_tint_with_the_same_seed(digits_data):
-    from shiftline.data.pixels import PALETTE
+    from shiftline.shifts.colour import PALETTE
 
     view = open_view(TRAIN.shifted(Tint(p=0.6, strength=1.0, seed=0)).fraction(0.3, seed=0), digits_data)
     (chunk,) = evaluation_chunks(view, chunk_size=1000)
@@ -265,18 +253,18 @@ def test_a_subset_is_independent_of_a_tint_with_the_same_seed(digits_data):
 
 
 def test_fractions_are_nested_and_exact():
-    ids = np.arange(1000) * 3
-    small, large = select_fraction(ids, 0.1, 5), select_fraction(ids, 0.5, 5)
+    view = view_of(np.arange(1000) * 3, np.zeros(1000, int))
+    small, large, other = (TRAIN.fraction(share, seed=seed).select(view).ids for share, seed in ((0.1, 5), (0.5, 5), (0.1, 6)))
     assert len(small) == 100
     assert set(small) < set(large)
-    assert set(select_fraction(ids, 0.1, 6)) != set(small)
+    assert set(other) != set(small)
 
 
 @given(st.lists(st.floats(0, 5), min_size=4, max_size=4).filter(lambda r: sum(r) > 0.1), st.integers(0, 5))
 def test_class_rates_are_met_with_as_many_examples_as_possible(rates, seed):
     labels = np.repeat(np.arange(4), [40, 30, 20, 50])
     ids = np.arange(len(labels)) * 2
-    kept = select_class_rates(ids, labels, tuple(rates), seed)
+    kept = TRAIN.class_rates(rates, seed=seed).select(view_of(ids, labels)).ids
     counts = np.bincount(labels[np.isin(ids, kept)], minlength=4)
     weights = np.array(rates)
     scale = min(n / r for n, r in zip([40, 30, 20, 50], rates, strict=True) if r > 0)
@@ -294,7 +282,7 @@ def test_random_boxes_lie_inside_and_have_the_asked_area_and_ratio():
     rng = np.random.default_rng(0)
     heights, widths = rng.integers(20, 400, 3000), rng.integers(20, 400, 3000)
     crop = RandomResizedCrop(scale=(0.3, 0.9))
-    boxes = random_boxes(heights, widths, np.arange(3000), crop, seed=1, epoch=0)
+    boxes = crop.boxes(heights, widths, np.arange(3000), seed=1, epoch=0)
     top, left, height, width = boxes.T
     assert (top >= 0).all()
     assert (left >= 0).all()
@@ -305,7 +293,7 @@ def test_random_boxes_lie_inside_and_have_the_asked_area_and_ratio():
     ordinary = np.maximum(heights / widths, widths / heights) < 1.3
     assert inside.all()
     assert ((share > 0.25) & (share < 0.95))[ordinary].all()
-    again = random_boxes(heights[::-1], widths[::-1], np.arange(3000)[::-1], crop, seed=1, epoch=0)
+    again = crop.boxes(heights[::-1], widths[::-1], np.arange(3000)[::-1], seed=1, epoch=0)
     np.testing.assert_array_equal(again[::-1], boxes)
 
 
@@ -326,9 +314,7 @@ def test_translation_is_that_of_padding_with_the_edge():
 
 
 @settings(max_examples=50)
-@given(
-    st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**31), st.lists(st.integers(0, 2**62), min_size=1, max_size=20)
-)
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**31), st.lists(st.integers(0, 2**62), min_size=1, max_size=20))
 def test_random_numbers_are_those_of_a_plain_integer_implementation(seed, number, ids):
     import zlib
 
@@ -373,9 +359,7 @@ def test_blur_is_a_convolution_with_a_gaussian():
 
     image = torch.zeros(1, 3, 33, 33, dtype=torch.uint8)
     image[:, :, 16, 16] = 255
-    found = (
-        apply_transforms([Blur(1.5)], image, torch.zeros(1).long(), torch.zeros(1).long())[0, 0].numpy().astype(float)
-    )
+    found = apply_transforms([Blur(1.5)], image, torch.zeros(1).long(), torch.zeros(1).long())[0, 0].numpy().astype(float)
     expected = gaussian_filter(image[0, 0].numpy().astype(float), 1.5, truncate=3.4)
     assert np.abs(found - expected).max() <= 1
 
@@ -391,11 +375,8 @@ def test_a_reader_is_named_or_found(digits_data, monkeypatch, capsys):
     monkeypatch.setattr(readers, "_ffcv_loop", broken_import)
     assert training_reader(index).name == "plain"
     assert training_reader(index).name == "plain"
-    assert (
-        capsys.readouterr().err
-        == "FFCV cannot be imported (libopencv is missing): training reads with Pillow instead.\n"
-    )
-    with pytest.raises(DataError, match='\'ffcv. was asked for, but FFCV cannot be imported|"ffcv" was asked for'):
+    assert capsys.readouterr().err == "FFCV cannot be imported (libopencv is missing): training reads with Pillow instead.\n"
+    with pytest.raises(DataError, match='the reader "ffcv" was requested, but FFCV cannot be imported'):
         training_reader(index, "ffcv")
     monkeypatch.setattr(readers, "ffcv_is_installed", lambda: False)
     assert training_reader(index).name == "plain"

@@ -32,14 +32,30 @@ from shiftline import (
 from shiftline.analysis import clopper_pearson
 from shiftline.analysis import effective_robustness as plain_effective_robustness
 from shiftline.errors import AnalysisError, DataError, DeclarationError, ModelError, StoreError
-from shiftline.jobs.context import NoProgress
 from shiftline.store.upkeep import verify
-from shiftline.testing import ContractError, check_study, check_transform
+from shiftline.testing.studies import ContractError, check_study
+from shiftline.testing.transforms import check_transform
+from test_jobs import context_of
 
 COLUMNS = [
-    "model", "group", "recipe", "seed", "epoch", "step", "alpha", "other_data", "distribution", "label_space", "metric", "primary",
-    "value", "n", "low", "high", "key",
-]  # fmt: skip
+    "model",
+    "group",
+    "recipe",
+    "seed",
+    "epoch",
+    "step",
+    "alpha",
+    "other_data",
+    "distribution",
+    "label_space",
+    "metric",
+    "primary",
+    "value",
+    "n",
+    "low",
+    "high",
+    "key",
+]
 HERE = Path(__file__).parent
 
 
@@ -124,7 +140,8 @@ def test_explain_shows_the_document_and_the_nearest_relative(tiny):
     assert explanation.job.document["kind"] == "train"
     assert explanation.relative.key == tuned[0].key
     assert [d[0] for d in explanation.differences] == ["declaration.seed"]
-    assert explanation.differences[0][1:] == (1, 0)
+    # A seed of 0 is the default, which documents leave out.
+    assert explanation.differences[0][1:] == (1, "default")
 
 
 @pytest.mark.slow
@@ -139,8 +156,7 @@ def test_two_runs_at_once_end_well_and_share_the_work(tmp_path, data_root):
         "print(outcome.made, len(outcome.plan.jobs)); sys.exit(outcome.exit_status)\n"
     )
     both = [
-        subprocess.Popen([sys.executable, "-c", code, str(HERE), str(store)], stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
+        subprocess.Popen([sys.executable, "-c", code, str(HERE), str(store)], stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
     outputs = [process.communicate(timeout=200)[0].split() for process in both]
     assert [process.returncode for process in both] == [0, 0]
@@ -186,9 +202,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path, data_root, sent, tiny
 def test_a_disk_that_fills_up_stops_the_run_and_loses_nothing(tmp_path, data_root):
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], capture_output=True, check=False
-    ).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], capture_output=True, check=False).returncode:
         pytest.skip("mounting a small file system needs root")
     try:
         (small / "data").symlink_to(data_root)
@@ -223,9 +237,7 @@ class Bare(ExperimentManager):
     reference = handwritten_digits()
 
     def models(self):
-        return {
-            "a": FromScratch(glyph_net("linear"), train_on=self.reference.train.fraction(0.05), epochs=1, batch_size=8)
-        }
+        return {"a": FromScratch(glyph_net("linear"), train_on=self.reference.train.fraction(0.05), epochs=1, batch_size=8)}
 
 
 def test_a_study_without_shifts_trains_and_tabulates_but_has_no_robustness(new_store):
@@ -261,26 +273,24 @@ def test_data_that_was_never_written_is_named_with_the_command(new_store):
     class Birds(Bare):
         shifts = {"birds": Split("birds", "test")}
 
-    with pytest.raises(
-        DataError, match="birds/test is not in the data folder.*shiftline data write birds --split test"
-    ):
+    with pytest.raises(DataError, match="birds/test is not in the data folder.*shiftline data write birds --split test"):
         Birds(store=new_store).run()
 
 
-def test_data_that_is_written_anew_during_a_run_is_noticed(new_store, tmp_path):
+def test_data_that_is_written_again_during_a_run_is_noticed(new_store, tmp_path):
     import shutil
 
-    from shiftline.jobs.run import run_group
+    from shiftline.engine.run import run_group
 
     (new_store / "data").unlink()
     study = Bare(store=new_store, quiet=True)
-    plan = study.plan()
-    context = study._context(plan, lambda: False, NoProgress(), None)
+    context = context_of(study)
+    plan = context.plan
     shutil.copy(new_store / "data/digits/val.beton", new_store / "data/digits/train.beton")
     shutil.copy(new_store / "data/digits/val.json", new_store / "data/digits/train.json")
     shutil.copy(new_store / "data/digits/val.parquet", new_store / "data/digits/train.parquet")
     (job,) = [j for j in plan.jobs.values() if j.kind == "train"]
-    with pytest.raises(DataError, match="was written anew since the study was planned"):
+    with pytest.raises(DataError, match="was written again since the study was planned"):
         run_group([job], context)
 
 
@@ -310,7 +320,7 @@ def test_a_selection_that_cannot_be_made_ends_the_run(new_store):
 def test_changed_local_weights_change_the_keys(new_store, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    from shiftline.models.glyph_clip import ASSET
+    from shiftline.networks.glyph_clip import ASSET
 
     file = tmp_path / "clip.safetensors"
     state = load_file(ASSET)
@@ -321,12 +331,12 @@ def test_changed_local_weights_change_the_keys(new_store, tmp_path):
             return {"a": ZeroShot(LocalWeights(glyph_clip(), file), templates=("the digit {}",))}
 
     study = Local(store=new_store, quiet=True)
-    before = study.plan()
-    context = study._context(before, lambda: False, NoProgress(), None)
+    context = context_of(study)
+    before = context.plan
     save_file({n: t * 1.01 if t.is_floating_point() else t for n, t in state.items()}, file)
     os.utime(file, (1, 1))
     assert not set(study.plan().jobs) & set(before.jobs)
-    from shiftline.jobs.run import run_group
+    from shiftline.engine.run import run_group
 
     (job,) = [j for j in before.jobs.values() if j.kind == "zero-shot"]
     with pytest.raises(ModelError, match="the weights of .* changed"):
@@ -345,7 +355,9 @@ def test_a_tag_of_a_built_in_is_refused(new_store):
     class Own(Bare):
         shifts = {"x": handwritten_digits().test.shifted(Impostor(2.0))}
 
-    with pytest.raises(DeclarationError, match="has the tag 'blur', which is a built-in's"):
+    with pytest.raises(
+        DeclarationError, match="two classes have the tag 'blur': shiftline.shifts.quality.Blur and test_manager.Impostor"
+    ):
         Own(store=new_store).plan()
 
 
@@ -361,7 +373,7 @@ def test_verify_hashes_the_data_too(tiny, tmp_path):
     data[-10_000] ^= 1
     path.write_bytes(data)
     os.utime(path, ns=(0, 0))
-    (damage,) = study.verify(mend=True)
+    (damage,) = study.verify(repair=True)
     assert damage.key == "data/digits/train"
     assert study.plan()
     assert study.verify() == []

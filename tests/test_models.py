@@ -9,34 +9,28 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from miniatures import arrays_of
 from shiftline import LocalWeights, glyph_clip, glyph_net, open_clip, timm
-from shiftline.data.digits import handwritten, typed
+from shiftline.datasets.digits import HandwrittenDigits, TypedDigits
 from shiftline.errors import ModelError
-from shiftline.models.classifier import set_head
-from shiftline.models.glyph_clip import ASSET, DIGIT_NAMES, PLAIN_TEMPLATES, build_glyph_clip, glyph_tokenizer
-from shiftline.models.heads import zero_shot_head
-from shiftline.models.leaves import encoder_state, leaf_spec, resolve_leaf, text_model, weights_digest
-from shiftline.models.preprocessing import prepare
-from shiftline.models.spec import ModelSpec, build_classifier, load_model, save_model
+from shiftline.networks.classifier import set_head
+from shiftline.networks.glyph_clip import ASSET, DIGIT_NAMES, PLAIN_TEMPLATES, build_glyph_clip, glyph_tokenizer
+from shiftline.networks.heads import zero_shot_head
+from shiftline.networks.preprocessing import prepare
+from shiftline.networks.pretrained import backbone_spec, encoder_state, resolve, text_model, weights_digest
+from shiftline.networks.spec import ModelSpec, build_classifier, load_model, save_model
 
-LEAVES = [
-    glyph_net("linear"),
-    glyph_net("trunk"),
-    glyph_clip(),
-    timm("resnet18"),
-    timm("test_vit"),
-    timm("test_convnext"),
-]
+BACKBONES = [glyph_net("linear"), glyph_net("trunk"), glyph_clip(), timm("resnet18"), timm("test_vit"), timm("test_convnext")]
 
 
-def spec_of(leaf, *, features="embedding", num_classes=7):
-    record = resolve_leaf(leaf, with_weights=False)
-    return leaf_spec(record, num_classes=num_classes, features=features)
+def spec_of(backbone, *, features="embedding", num_classes=7):
+    record = resolve(backbone, with_weights=False)
+    return backbone_spec(record, num_classes=num_classes, features=features)
 
 
-@pytest.mark.parametrize("leaf", LEAVES, ids=str)
-def test_a_stored_model_is_rebuilt_from_its_metadata_alone(leaf, tmp_path):
-    spec = spec_of(leaf)
+@pytest.mark.parametrize("backbone", BACKBONES, ids=str)
+def test_a_stored_model_is_rebuilt_from_its_metadata_alone(backbone, tmp_path):
+    spec = spec_of(backbone)
     model = build_classifier(spec).eval()
     save_model(tmp_path / "m.safetensors", model.state_dict(), spec)
     state, found = load_model(tmp_path / "m.safetensors")
@@ -64,8 +58,8 @@ def test_quick_gelu_is_kept_without_the_tag(name, tmp_path, caplog):
     x = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         assert torch.equal(again(x), model(x))
-    other = resolve_leaf(open_clip("ViT-B-32", "laion2b_s34b_b79k"), with_weights=False)
-    assert leaf_spec(other, num_classes=2, features="embedding").arguments == {"quick_gelu": False}
+    other = resolve(open_clip("ViT-B-32", "laion2b_s34b_b79k"), with_weights=False)
+    assert backbone_spec(other, num_classes=2, features="embedding").arguments == {"quick_gelu": False}
 
 
 @pytest.mark.slow
@@ -74,12 +68,12 @@ def test_an_open_clip_model_from_a_local_file_gives_its_own_logits(tmp_path, cap
 
     original = library.create_model("RN50", pretrained=None, force_quick_gelu=True, load_weights=False).eval()
     torch.save(original.state_dict(), tmp_path / "rn50.pt")
-    leaf = LocalWeights(open_clip("RN50", "openai"), tmp_path / "rn50.pt")
-    record = resolve_leaf(leaf, with_weights=True)
+    backbone = LocalWeights(open_clip("RN50", "openai"), tmp_path / "rn50.pt")
+    record = resolve(backbone, with_weights=True)
     assert record.sha256 == weights_digest(original.state_dict())
-    classifier = build_classifier(leaf_spec(record, num_classes=3, features="embedding")).eval()
-    classifier.encoder.load_state_dict(encoder_state(leaf, record))
-    model, tokenizer = text_model(leaf, record)
+    classifier = build_classifier(backbone_spec(record, num_classes=3, features="embedding")).eval()
+    classifier.encoder.load_state_dict(encoder_state(backbone, record))
+    model, tokenizer = text_model(backbone, record)
     names = [("dog",), ("cat", "kitten"), ("car",)]
     set_head(classifier, *zero_shot_head(model, tokenizer, names, ["a photo of a {}."]))
     images = torch.randn(2, 3, 224, 224)
@@ -100,9 +94,9 @@ def test_a_timm_model_from_a_local_file_gives_its_own_features(tmp_path):
 
     original = library.create_model("resnet18", pretrained=False).eval()
     save_file(original.state_dict(), tmp_path / "r.safetensors")
-    leaf = LocalWeights(timm("resnet18"), tmp_path / "r.safetensors")
-    classifier = build_classifier(spec_of(leaf)).eval()
-    classifier.encoder.load_state_dict(encoder_state(leaf, resolve_leaf(leaf, with_weights=True)))
+    backbone = LocalWeights(timm("resnet18"), tmp_path / "r.safetensors")
+    classifier = build_classifier(spec_of(backbone)).eval()
+    classifier.encoder.load_state_dict(encoder_state(backbone, resolve(backbone, with_weights=True)))
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         expected = original.forward_head(original.forward_features(x), pre_logits=True)
@@ -113,10 +107,13 @@ def test_the_shipped_clip_has_the_accuracy_that_its_metadata_claims():
     with safe_open(ASSET, framework="pt") as file:
         claimed = json.loads(file.metadata()["shiftline"])["accuracies"]
     assert ASSET.stat().st_size < 1_000_000
-    model, tokenizer = text_model(glyph_clip(), resolve_leaf(glyph_clip(), with_weights=True))
+    model, tokenizer = text_model(glyph_clip(), resolve(glyph_clip(), with_weights=True))
     weights, _ = zero_shot_head(model, tokenizer, [(f"digit {name}",) for name in DIGIT_NAMES], PLAIN_TEMPLATES)
-    preprocessing = resolve_leaf(glyph_clip(), with_weights=False).preprocessing
-    for name, arrays in (("handwritten/test", handwritten("test")), ("typed (held-out fonts)", typed())):
+    preprocessing = resolve(glyph_clip(), with_weights=False).preprocessing
+    for name, arrays in (
+        ("handwritten/test", arrays_of(HandwrittenDigits, "test")),
+        ("typed (held-out fonts)", arrays_of(TypedDigits, "test")),
+    ):
         images = prepare(torch.from_numpy(arrays.images).permute(0, 3, 1, 2), preprocessing)
         with torch.no_grad():
             features = torch.nn.functional.normalize(model.visual(images), dim=-1)
@@ -169,7 +166,7 @@ def test_a_digest_of_weights_depends_on_names_values_types_and_shapes():
 
 
 @pytest.mark.parametrize(
-    ("leaf", "message"),
+    ("backbone", "message"),
     [
         (timm("resnet51"), "no model 'resnet51': did you mean .*resnet50"),
         (timm("resnet50.a9"), "resnet50 has the tags .*a1_in1k"),
@@ -177,18 +174,18 @@ def test_a_digest_of_weights_depends_on_names_values_types_and_shapes():
         (open_clip("ViT-B-32", "openaii"), "no weights 'openaii' for ViT-B-32: it has openai"),
     ],
 )
-def test_unknown_names_come_with_the_closest_ones(leaf, message):
+def test_unknown_names_come_with_the_closest_ones(backbone, message):
     with pytest.raises(ModelError, match=message):
-        resolve_leaf(leaf, with_weights=False)
+        resolve(backbone, with_weights=False)
 
 
 def test_a_loose_name_is_pinned_to_its_full_tag():
-    assert resolve_leaf(timm("resnet18"), with_weights=False).weights == "a1_in1k"
+    assert resolve(timm("resnet18"), with_weights=False).weights == "a1_in1k"
 
 
 def test_weights_that_cannot_be_downloaded_say_what_to_do():
     with pytest.raises(ModelError, match=r"cannot be had .*LocalWeights\(architecture, path\)"):
-        resolve_leaf(timm("resnet18"), with_weights=True)
+        resolve(timm("resnet18"), with_weights=True)
 
 
 class _Payload:
@@ -212,7 +209,7 @@ def test_bad_local_weights_are_refused(tmp_path, write, message, suffix, capsys)
     if suffix == ".safetensors" and path.exists():
         message = "is damaged"
     with pytest.raises(ModelError, match=message):
-        resolve_leaf(LocalWeights(glyph_net("mlp"), path), with_weights=True)
+        resolve(LocalWeights(glyph_net("mlp"), path), with_weights=True)
     assert "code ran" not in capsys.readouterr().out
 
 
@@ -238,16 +235,16 @@ def test_preprocessing_is_torchvisions():
     from torchvision import transforms
 
     rng = np.random.default_rng(0)
-    pixels = np.asarray(
-        Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((80, 60), Image.Resampling.BICUBIC)
-    )
+    pixels = np.asarray(Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((80, 60), Image.Resampling.BICUBIC))
     settings = {"size": 24, "crop": 0.75, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.1], "interpolation": "bicubic"}
     reference = transforms.Compose(
         [
-            transforms.Resize(32, transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(24), transforms.ToTensor(),
+            transforms.Resize(32, transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(24),
+            transforms.ToTensor(),
             transforms.Normalize(settings["mean"], settings["std"]),
         ]
-    )  # fmt: skip
+    )
     found = prepare(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None], settings)[0]
     difference = (found - reference(Image.fromarray(pixels))).abs() * torch.tensor(settings["std"])[:, None, None] * 255
     # One grey level: PIL and torchvision round the two passes of the filter differently.

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from miniatures import wilds_iwildcam
-from shiftline.cli import app
-from shiftline.data.miniature import PLANTED, make_miniature, planted
+from miniatures import arrays_of, wilds_iwildcam
+from shiftline.cli.app import app
+from shiftline.datasets.miniature import PLANTED, make_miniature, planted
 from shiftline.errors import ShiftlineError
-from shiftline.models.random_clip import build_random_clip
+from shiftline.networks.random_clip import build_random_clip
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 PROMPTS = ["a photo of the digit {}", "a picture of the digit {}", "an image of the digit {}", "the digit {}"]
@@ -47,8 +47,24 @@ def tuned(tmp_path_factory, data_root):
     place = tmp_path_factory.mktemp("wise-ft")
     (place / "store").mkdir()
     (place / "store" / "data").symlink_to(data_root)
-    out = ok("wise-ft", *DIGITS, *SHORT, "--model", "random-clip", "--alpha", 0, 0.3, 1, "--results-db", place / "r.jsonl",
-             "--save", place / "models", "--store", place / "store", "--quiet")  # fmt: skip
+    out = ok(
+        "wise-ft",
+        *DIGITS,
+        *SHORT,
+        "--model",
+        "random-clip",
+        "--alpha",
+        0,
+        0.3,
+        1,
+        "--results-db",
+        place / "r.jsonl",
+        "--save",
+        place / "models",
+        "--store",
+        place / "store",
+        "--quiet",
+    )
     return place, out
 
 
@@ -59,9 +75,9 @@ def by_hand(store):
     """The papers' formulas in a few lines of PyTorch: zero-shot head, interpolation, logits, counts."""
     import open_clip
 
-    from shiftline.data.digits import handwritten
-    from shiftline.models.leaves import clip_preprocessing
-    from shiftline.models.preprocessing import prepare
+    from shiftline.datasets.digits import HandwrittenDigits
+    from shiftline.networks.preprocessing import prepare
+    from shiftline.networks.pretrained import clip_preprocessing
 
     clip, tokenize = build_random_clip().eval(), open_clip.get_tokenizer("ViT-B-32")
     rows = []
@@ -72,7 +88,7 @@ def by_hand(store):
             mean = texts.mean(dim=0)
             rows.append(clip.logit_scale.exp() * mean / mean.norm())
     head = torch.stack(rows)
-    digits = handwritten("test")
+    digits = arrays_of(HandwrittenDigits, "test")
     images = prepare(torch.from_numpy(digits.images).movedim(-1, 1), clip_preprocessing(64))
 
     def logits(state, weight, bias):
@@ -93,8 +109,8 @@ def parts(path):
 
 
 def test_weights_logits_counts_and_rows_are_those_of_the_formulas(tuned):
-    from shiftline.experiments.wise_ft import WiseFT
-    from shiftline.jobs.predictions import load_predictions
+    from shiftline.engine.predictions import load_predictions
+    from shiftline.papers.wise_ft import WiseFT
 
     place, _ = tuned
     zero, head, logits, labels = by_hand(place)
@@ -113,9 +129,17 @@ def test_weights_logits_counts_and_rows_are_those_of_the_formulas(tuned):
     for name in mixed:
         torch.testing.assert_close(found[0][name], mixed[name], atol=1e-7, rtol=1e-6)
     study = WiseFT(
-        train="Digits", evaluate="Digits,TypedDigits", model="random-clip", template="digits", alpha="0.0 0.3 1.0", epochs=2, lr=1e-3,
-        warmup_length=5, batch_size=64, store=place / "store",
-    )  # fmt: skip
+        train="Digits",
+        evaluate="Digits,TypedDigits",
+        model="random-clip",
+        template="digits",
+        alpha=(0.0, 0.3, 1.0),
+        epochs=2,
+        lr=1e-3,
+        warmup_length=5,
+        batch_size=64,
+        store=place / "store",
+    )
     rows = {row["alpha"]: row for row in rows_of(place / "r.jsonl") if isinstance(row["alpha"], float)}
     numbers = {0.0: (start, weight, bias), 0.3: None, 1.0: (end, end_weight, end_bias)}
     numbers[0.3] = (mixed, 0.7 * weight + 0.3 * end_weight, 0.7 * bias + 0.3 * end_bias)
@@ -135,10 +159,29 @@ def test_rows_have_what_scripts_read(tuned):
     assert [row.get("current_epoch") for row in rows] == [0, 1, None, None, None]
     assert [row["alpha"] for row in rows] == [[0.0, 0.3, 1.0], [0.0, 0.3, 1.0], 0.0, 0.3, 1.0]
     original = {
-        "data_location", "eval_datasets", "train_dataset", "template", "classnames", "alpha", "exp_name", "results_db", "model",
-        "batch_size", "lr", "wd", "ls", "warmup_length", "epochs", "load", "save", "freeze_encoder", "cache_dir", "fisher",
-        "fisher_floor", "device",
-    }  # fmt: skip
+        "data_location",
+        "eval_datasets",
+        "train_dataset",
+        "template",
+        "classnames",
+        "alpha",
+        "exp_name",
+        "results_db",
+        "model",
+        "batch_size",
+        "lr",
+        "wd",
+        "ls",
+        "warmup_length",
+        "epochs",
+        "load",
+        "save",
+        "freeze_encoder",
+        "cache_dir",
+        "fisher",
+        "fisher_floor",
+        "device",
+    }
     for row in rows:
         assert original <= row.keys()
         assert {"Digits:top1", "TypedDigits:top1"} <= row.keys()
@@ -152,8 +195,18 @@ def test_rows_have_what_scripts_read(tuned):
 def test_a_second_call_resumes_and_adds_no_row_twice(tuned):
     place, _ = tuned
     before = set((place / "store" / "artifacts").rglob("manifest.json"))
-    again = ["wise-ft", *DIGITS, *SHORT, "--model", "random-clip", "--results-db", place / "r.jsonl", "--store", place / "store",
-             "--quiet"]  # fmt: skip
+    again = [
+        "wise-ft",
+        *DIGITS,
+        *SHORT,
+        "--model",
+        "random-clip",
+        "--results-db",
+        place / "r.jsonl",
+        "--store",
+        place / "store",
+        "--quiet",
+    ]
     assert "0 rows added" in ok(*again, "--alpha", 0, 0.3, 1)
     assert set((place / "store" / "artifacts").rglob("manifest.json")) == before
     assert "1 rows added" in ok(*again, "--alpha", 0.3, 0.6)
@@ -175,9 +228,7 @@ def test_the_figure_and_the_table_of_the_paper(tuned):
     cells = {line.split(",")[1]: line.split(",") for line in summary[1:]}
     assert float(cells["best alpha"][3]) == best["TypedDigits:top1"]
     assert float(cells["its alpha"][3]) == best["alpha"]
-    assert float(cells["zero-shot (alpha 0)"][5]) == pytest.approx(
-        (rows[0.0]["Digits:top1"] + rows[0.0]["TypedDigits:top1"]) / 2
-    )
+    assert float(cells["zero-shot (alpha 0)"][5]) == pytest.approx((rows[0.0]["Digits:top1"] + rows[0.0]["TypedDigits:top1"]) / 2)
     text = ok("wise-ft-table", *options, "--every-alpha")
     assert f"{100 * rows[0.3]['Digits:top1']:.1f}" in text
     latex = ok("wise-ft-table", *options, "--format", "latex")
@@ -238,23 +289,36 @@ def test_pickled_classifiers_are_interpolated_without_their_code(tmp_path, data_
     (tmp_path / "data").symlink_to(data_root)
     models = [originals(tmp_path / "zeroshot.pt", 0), originals(tmp_path / "finetuned.pt", 1, state=True)]
     forget()
-    ok("wise-ft", "--load", f"{tmp_path}/zeroshot.pt,{tmp_path}/finetuned.pt", "--eval-datasets", "Digits", "--alpha", 0, 0.5,
-       "--results-db", tmp_path / "r.jsonl", "--save", tmp_path / "out", "--store", tmp_path, "--quiet")  # fmt: skip
+    ok(
+        "wise-ft",
+        "--load",
+        f"{tmp_path}/zeroshot.pt,{tmp_path}/finetuned.pt",
+        "--eval-datasets",
+        "Digits",
+        "--alpha",
+        0,
+        0.5,
+        "--results-db",
+        tmp_path / "r.jsonl",
+        "--save",
+        tmp_path / "out",
+        "--store",
+        tmp_path,
+        "--quiet",
+    )
     assert [row["alpha"] for row in rows_of(tmp_path / "r.jsonl")] == [0.0, 0.5]
     encoder, weight, _ = parts(tmp_path / "out/wise_ft_alpha=0.000.safetensors")
     assert torch.equal(weight, models[0].classification_head.weight)
     assert all(torch.equal(t, models[0].image_encoder.model.visual.state_dict()[name]) for name, t in encoder.items())
     encoder, weight, _ = parts(tmp_path / "out/wise_ft_alpha=0.500.safetensors")
-    torch.testing.assert_close(
-        weight, (models[0].classification_head.weight + models[1].classification_head.weight) / 2
-    )
+    torch.testing.assert_close(weight, (models[0].classification_head.weight + models[1].classification_head.weight) / 2)
     key = ok("import", tmp_path / "zeroshot.pt", "--store", tmp_path).strip()
     assert len(key) == 64
     assert ok("import", tmp_path / "out/wise_ft_alpha=0.000.safetensors", "--store", tmp_path).strip() == key
 
 
 def test_a_pickle_can_do_nothing(tmp_path):
-    from shiftline.models.originals import read_weights
+    from shiftline.papers.classifiers import read_weights
 
     class Evil:
         def __reduce__(self):
@@ -291,12 +355,36 @@ def test_fisher_information_weighs_the_mixture(tuned, tmp_path):
     files = [place / "models/wise_ft_alpha=0.000.safetensors", place / "models/finetuned/checkpoint_2.safetensors"]
     common = ["--store", place / "store", "--quiet"]
     for number, file in enumerate(files):
-        out = ok("fisher", "--train-dataset", "Digits", "--load", file, "--fisher", tmp_path / f"f{number}.safetensors", "--examples", 32,
-                 *common)  # fmt: skip
+        out = ok(
+            "fisher",
+            "--train-dataset",
+            "Digits",
+            "--load",
+            file,
+            "--fisher",
+            tmp_path / f"f{number}.safetensors",
+            "--examples",
+            32,
+            *common,
+        )
         assert "32 images of digits/train" in out
-    ok("wise-ft", "--load", ",".join(map(str, files)), "--fisher", f"{tmp_path}/f0.safetensors,{tmp_path}/f1.safetensors",
-       "--fisher_floor", "1e-6", "--eval-datasets", "Digits", "--alpha", 0.25, 1, "--save", tmp_path / "out",
-       *common)  # fmt: skip
+    ok(
+        "wise-ft",
+        "--load",
+        ",".join(map(str, files)),
+        "--fisher",
+        f"{tmp_path}/f0.safetensors,{tmp_path}/f1.safetensors",
+        "--fisher_floor",
+        "1e-6",
+        "--eval-datasets",
+        "Digits",
+        "--alpha",
+        0.25,
+        1,
+        "--save",
+        tmp_path / "out",
+        *common,
+    )
     (start, end), fishers = map(load_file, files), [load_file(tmp_path / f"f{number}.safetensors") for number in (0, 1)]
     found = load_file(tmp_path / "out/wise_ft_alpha=0.250.safetensors")
     for name in start:
@@ -313,8 +401,19 @@ def test_the_steps_alone(tuned, tmp_path):
     out = ok("zero-shot", *DIGITS, "--model", "random-clip", "--save", tmp_path, *common)
     rows = {row["alpha"]: row for row in rows_of(place / "r.jsonl") if isinstance(row["alpha"], float)}
     assert f"Digits:top1 {rows[0.0]['Digits:top1']:.4f}" in out
-    out = ok("fine-tune", *DIGITS[:4], *SHORT, "--load", tmp_path / "zeroshot.safetensors", "--freeze-encoder",
-             "--results-db", tmp_path / "r.jsonl", "--save", tmp_path, *common)  # fmt: skip
+    out = ok(
+        "fine-tune",
+        *DIGITS[:4],
+        *SHORT,
+        "--load",
+        tmp_path / "zeroshot.safetensors",
+        "--freeze-encoder",
+        "--results-db",
+        tmp_path / "r.jsonl",
+        "--save",
+        tmp_path,
+        *common,
+    )
     assert [row["current_epoch"] for row in rows_of(tmp_path / "r.jsonl")] == [0, 1]
     before, after = parts(tmp_path / "zeroshot.safetensors"), parts(tmp_path / "finetuned/checkpoint_2.safetensors")
     assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
@@ -322,7 +421,7 @@ def test_the_steps_alone(tuned, tmp_path):
 
 
 def test_without_a_held_out_part_all_is_trained_on(tmp_path):
-    from shiftline.experiments.originals import data_named
+    from shiftline.papers.names import data_named
 
     held_out, whole = (data_named("ImageNet16").reference(selection=chosen) for chosen in (True, False))
     assert (str(held_out.train), str(held_out.val)) == ("imagenet/train 16-shot", "imagenet/held-out")
@@ -330,26 +429,19 @@ def test_without_a_held_out_part_all_is_trained_on(tmp_path):
 
 
 def test_alphas_that_differ_little_stay_apart():
-    from shiftline.experiments.wise_ft import WiseFT
+    from shiftline.papers.wise_ft import WiseFT
 
     study = WiseFT(
-        train="Digits",
-        evaluate="Digits",
-        model="glyph-clip",
-        template="digits",
-        alpha="0.3333333 0.33333334",
-        rows="alpha",
+        train="Digits", evaluate="Digits", model="glyph-clip", template="digits", alpha=(0.3333333, 0.33333334), rows="alpha"
     )
     assert len(study.models()["alpha"]) == 2
 
 
 def test_names_of_data_sets_are_the_originals():
-    from shiftline.experiments.originals import classes_from, data_named
+    from shiftline.papers.names import classes_from, data_named
 
     assert str(data_named("FashionMNISTVal").test) == "fashion-mnist/val"
-    assert (
-        str(classes_from([data_named("ImageNetR"), data_named("ImageNetV2")]).test) == "imagenet-v2/matched-frequency"
-    )
+    assert str(classes_from([data_named("ImageNetR"), data_named("ImageNetV2")]).test) == "imagenet-v2/matched-frequency"
     assert str(classes_from([data_named("ImageNetA")]).test) == "imagenet/val"
     assert str(classes_from([data_named("TypedDigits")]).test) == "typed-digits/test"
     assert str(data_named("imagenet-v2/top-images").test) == "imagenet-v2/top-images"
@@ -370,9 +462,32 @@ def mnist(tmp_path_factory, data_root):
 def test_a_task_is_patched_under_frozen_heads(mnist):
     from safetensors.torch import load_file
 
-    options = ["patch", "--train-dataset", "MNIST", "--eval-datasets", "MNIST,Digits", "--model", "random-clip", "--epochs", 2,
-               "--lr", "1e-3", "--batch-size", 32, "--warmup_length", 3, "--data-location", mnist / "sets", "--store", mnist / "store",
-               "--alpha", 0, 0.5, 1, "--quiet"]  # fmt: skip
+    options = [
+        "patch",
+        "--train-dataset",
+        "MNIST",
+        "--eval-datasets",
+        "MNIST,Digits",
+        "--model",
+        "random-clip",
+        "--epochs",
+        2,
+        "--lr",
+        "1e-3",
+        "--batch-size",
+        32,
+        "--warmup_length",
+        3,
+        "--data-location",
+        mnist / "sets",
+        "--store",
+        mnist / "store",
+        "--alpha",
+        0,
+        0.5,
+        1,
+        "--quiet",
+    ]
     out = ok(*options, "--results-db", mnist / "r.jsonl", "--save", mnist / "models", "--eval-every-epoch")
     rows = rows_of(mnist / "r.jsonl")
     assert [row.get("current_epoch") for row in rows] == [0, 1, None, None, None]
@@ -391,19 +506,42 @@ def test_a_task_is_patched_under_frozen_heads(mnist):
     assert len(rows_of(mnist / "r.jsonl")) == 5 + 2
     # An encoder of a file in the place of the model's own: patching it further starts where it is.
     ok(*options, "--load", mnist / "models/MNIST/patched_alpha=1.000.safetensors", "--results-db", mnist / "more.jsonl")
-    assert (
-        next(row for row in rows_of(mnist / "more.jsonl") if row["alpha"] == 0.0)["MNIST:top1"]
-        == curve[-1]["MNIST:top1"]
-    )
+    assert next(row for row in rows_of(mnist / "more.jsonl") if row["alpha"] == 0.0)["MNIST:top1"] == curve[-1]["MNIST:top1"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["joint", "sequential", "parallel"])
 def test_several_tasks_are_patched(mnist, mode, tmp_path):
-    out = ok("patch", "--train-dataset", "MNIST,Digits", "--eval-datasets", "MNIST,Digits,CIFAR10", "--model", "random-clip", "--mode", mode,
-             "--epochs", 1, "--lr", "1e-3", "--batch-size", 32, "--warmup_length", 3, "--data-location", _with_cifar(mnist),
-             "--store", mnist / "store", "--alpha", 0, 0.5, "--results-db", tmp_path / "r.jsonl", "--eval-every-epoch",
-             "--quiet")  # fmt: skip
+    out = ok(
+        "patch",
+        "--train-dataset",
+        "MNIST,Digits",
+        "--eval-datasets",
+        "MNIST,Digits,CIFAR10",
+        "--model",
+        "random-clip",
+        "--mode",
+        mode,
+        "--epochs",
+        1,
+        "--lr",
+        "1e-3",
+        "--batch-size",
+        32,
+        "--warmup_length",
+        3,
+        "--data-location",
+        _with_cifar(mnist),
+        "--store",
+        mnist / "store",
+        "--alpha",
+        0,
+        0.5,
+        "--results-db",
+        tmp_path / "r.jsonl",
+        "--eval-every-epoch",
+        "--quiet",
+    )
     rows = rows_of(tmp_path / "r.jsonl")
     epochs = [rows.pop(0)["train_dataset"] for row in list(rows) if "current_epoch" in row]
     assert epochs == (["MNIST", "Digits"] if mode == "parallel" else ["MNIST,Digits"])
@@ -417,9 +555,32 @@ def test_several_tasks_are_patched(mnist, mode, tmp_path):
 @pytest.mark.slow
 def test_a_patched_model_is_scored_by_the_metrics_of_the_data(mnist, tmp_path):
     wilds_iwildcam(tmp_path / "sets")
-    ok("patch", "--train-dataset", "Digits", "--eval-datasets", "Digits,IWildCamID", "--model", "random-clip", "--epochs", 1,
-       "--lr", "1e-3", "--warmup_length", 3, "--data-location", tmp_path / "sets", "--store", mnist / "store", "--alpha", 0.5,
-       "--results-db", tmp_path / "r.jsonl", "--reference-val", "none", "--quiet")  # fmt: skip
+    ok(
+        "patch",
+        "--train-dataset",
+        "Digits",
+        "--eval-datasets",
+        "Digits,IWildCamID",
+        "--model",
+        "random-clip",
+        "--epochs",
+        1,
+        "--lr",
+        "1e-3",
+        "--warmup_length",
+        3,
+        "--data-location",
+        tmp_path / "sets",
+        "--store",
+        mnist / "store",
+        "--alpha",
+        0.5,
+        "--results-db",
+        tmp_path / "r.jsonl",
+        "--reference-val",
+        "none",
+        "--quiet",
+    )
     (row,) = rows_of(tmp_path / "r.jsonl")
     assert {"Digits:top1", "IWildCamID:top1", "IWildCamID:F1-macro_all"} <= row.keys()
 
@@ -439,16 +600,28 @@ def _with_cifar(mnist):
         ("wise-ft --eval-datasets Digits", "nothing to interpolate: give --train-dataset to fine-tune, or --load"),
         ("wise-ft --train-dataset Digits --model glyph-clip --template digits", "nothing is evaluated: give --eval-datasets"),
         ("wise-ft --train-dataset Digits --eval-datasets Digits", "a zero-shot model needs --model and --template"),
-        ("wise-ft --train-dataset Digits --eval-datasets Digits --freeze-encoder --fisher a.pt,b.pt", "--freeze-encoder with --fisher"),
-        ("wise-ft --load a.pt --eval-datasets Digits", "names 1 files: expected 2, the zero-shot model and the fine-tuned one"),
+        (
+            "wise-ft --train-dataset Digits --eval-datasets Digits --freeze-encoder --fisher a.pt,b.pt",
+            "--freeze-encoder with --fisher",
+        ),
+        ("wise-ft --load a.pt --eval-datasets Digits", "names 1 file: expected 2, the zero-shot model and the fine-tuned one"),
         ("wise-ft --load a.pt,missing.pt --eval-datasets Digits", "missing.pt does not exist"),
         ("wise-ft --train-dataset ImageNett --eval-datasets Digits", "no data set 'ImageNett': did you mean ImageNet"),
         ("wise-ft --train-dataset Digits --eval-datasets ImageNetV3", "no data set 'ImageNetV3': did you mean ImageNetV2"),
         ("wise-ft --train-dataset ImageNetV2 --eval-datasets Digits", "ImageNetV2 is only evaluated: it has no training split"),
-        ("wise-ft --train-dataset ImageNet --eval-datasets ImageNetR --data-location nowhere", "Get the data from|was not found|does not exist"),
+        (
+            "wise-ft --train-dataset ImageNet --eval-datasets ImageNetR --data-location nowhere",
+            "Get the data from|was not found|does not exist",
+        ),
         ("wise-ft --train-dataset Digits --eval-datasets Digits --model ViT-X --template digits", "there is no model 'ViT-X'"),
-        ("wise-ft --train-dataset Digits --eval-datasets Digits --model glyph-clip --template poem", "there are no templates 'poem'"),
-        ("wise-ft --train-dataset Digits --eval-datasets Digits --model glyph-clip --template digits --alpha 0 1.5", "mixing coefficient"),
+        (
+            "wise-ft --train-dataset Digits --eval-datasets Digits --model glyph-clip --template poem",
+            "there are no templates 'poem'",
+        ),
+        (
+            "wise-ft --train-dataset Digits --eval-datasets Digits --model glyph-clip --template digits --alpha 0 1.5",
+            "mixing coefficient",
+        ),
         ("wise-ft --train-dataset Digits --eval-datasets Digits --results-db other.csv", "line 1, is no JSON"),
         ("wise-ft --train-dataset Digits --eval-datasets Digits --reference-val some", "choose held-out or none"),
         ("fine-tune --eval-datasets Digits", "what is fine-tuned on"),
@@ -464,7 +637,7 @@ def _with_cifar(mnist):
         ("run digits --kind cook", "there is no kind of job 'cook': the kinds are"),
         ("data make-miniature coco --root x", "no miniature of 'coco': choose one of imagenet, mnist, cifar10"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_clear_error(command, message, tmp_path, monkeypatch, data_root):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SHIFTLINE_DATA", raising=False)
@@ -485,8 +658,17 @@ def test_models_of_other_classes_and_rows_of_another_study_are_refused(tuned, tm
     for seed in (0, 1):
         originals(tmp_path / f"{seed}.pt", seed, classes=7)
     forget()
-    loaded = ["wise-ft", "--load", f"{tmp_path}/0.pt,{tmp_path}/1.pt", "--train-dataset", "Digits", "--eval-datasets", "Digits",
-              "--store", tmp_path]  # fmt: skip
+    loaded = [
+        "wise-ft",
+        "--load",
+        f"{tmp_path}/0.pt,{tmp_path}/1.pt",
+        "--train-dataset",
+        "Digits",
+        "--eval-datasets",
+        "Digits",
+        "--store",
+        tmp_path,
+    ]
     with pytest.raises(ShiftlineError, match="has a head of 7 classes, the reference has 10"):
         raise called(*loaded).exception
     with pytest.raises(ShiftlineError, match="does not hold the image tower of RN50 openai"):
@@ -503,13 +685,7 @@ def test_models_of_other_classes_and_rows_of_another_study_are_refused(tuned, tm
     )
     with pytest.raises(ShiftlineError, match="alpha 0 twice, with other numbers"):
         raise called(
-            "wise-ft-table",
-            "--reference",
-            "Digits",
-            "--eval-datasets",
-            "TypedDigits",
-            "--results-db",
-            tmp_path / "twice.jsonl",
+            "wise-ft-table", "--reference", "Digits", "--eval-datasets", "TypedDigits", "--results-db", tmp_path / "twice.jsonl"
         ).exception
 
 
@@ -518,7 +694,7 @@ def test_models_of_other_classes_and_rows_of_another_study_are_refused(tuned, tm
 
 def test_a_miniature_is_never_written_over_data(tmp_path):
     (tmp_path / "imagenet").mkdir()
-    with pytest.raises(ShiftlineError, match="exists: a miniature is written to a place of its own"):
+    with pytest.raises(ShiftlineError, match="exists: a miniature is written to a folder of its own"):
         raise called("data", "make-miniature", "imagenet", "--root", tmp_path).exception
     assert not list((tmp_path / "imagenet").iterdir())
 
@@ -537,18 +713,18 @@ def test_a_published_classifier_has_the_logits_that_timm_gives_it(name, tmp_path
     from safetensors.torch import save_file
 
     from shiftline import LocalWeights
-    from shiftline import timm as timm_leaf
-    from shiftline.models.leaves import classifier_state, leaf_spec, resolve_leaf
-    from shiftline.models.spec import build_classifier
+    from shiftline import timm as timm_named
+    from shiftline.networks.pretrained import backbone_spec, classifier_state, resolve
+    from shiftline.networks.spec import build_classifier
 
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=7).eval()
     save_file(model.state_dict(), tmp_path / "w.safetensors")
-    leaf = LocalWeights(timm_leaf(name), str(tmp_path / "w.safetensors"))
-    record = resolve_leaf(leaf, with_weights=True)
+    backbone = LocalWeights(timm_named(name), str(tmp_path / "w.safetensors"))
+    record = resolve(backbone, with_weights=True)
     assert record.num_classes == 7
-    ours = build_classifier(leaf_spec(record, num_classes=7, features="plain")).eval()
-    ours.load_state_dict(classifier_state(leaf, record))
+    ours = build_classifier(backbone_spec(record, num_classes=7, features="plain")).eval()
+    ours.load_state_dict(classifier_state(backbone, record))
     size = record.preprocessing["size"]
     images = torch.randn(2, 3, size, size)
     with torch.no_grad():
@@ -561,15 +737,15 @@ def test_a_classifier_that_is_no_linear_layer_on_features_is_refused(name, tmp_p
     from safetensors.torch import save_file
 
     from shiftline import LocalWeights
-    from shiftline import timm as timm_leaf
-    from shiftline.models.leaves import classifier_state, resolve_leaf
+    from shiftline import timm as timm_named
+    from shiftline.networks.pretrained import classifier_state, resolve
 
     save_file(timm.create_model(name, num_classes=7).state_dict(), tmp_path / "w.safetensors")
-    leaf = LocalWeights(timm_leaf(name), str(tmp_path / "w.safetensors"))
-    record = resolve_leaf(leaf, with_weights=True)
+    backbone = LocalWeights(timm_named(name), str(tmp_path / "w.safetensors"))
+    record = resolve(backbone, with_weights=True)
     assert record.num_classes is None
     with pytest.raises(ShiftlineError, match="has no linear classifier of its own"):
-        classifier_state(leaf, record)
+        classifier_state(backbone, record)
 
 
 def test_a_published_classifier_of_other_classes_is_refused_before_any_time_is_spent(tmp_path, data_root):
@@ -577,7 +753,7 @@ def test_a_published_classifier_of_other_classes_is_refused_before_any_time_is_s
     from safetensors.torch import save_file
 
     from shiftline import ExperimentManager, LocalWeights, Published, handwritten_digits
-    from shiftline import timm as timm_leaf
+    from shiftline import timm as timm_named
 
     (tmp_path / "data").symlink_to(data_root)
 
@@ -586,7 +762,7 @@ def test_a_published_classifier_of_other_classes_is_refused_before_any_time_is_s
         reference = handwritten_digits()
 
         def models(self):
-            return {"published": Published(LocalWeights(timm_leaf("test_vit"), str(tmp_path / "w.safetensors")))}
+            return {"published": Published(LocalWeights(timm_named("test_vit"), str(tmp_path / "w.safetensors")))}
 
     for classes in (7, 10):
         torch.manual_seed(0)

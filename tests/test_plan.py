@@ -36,13 +36,14 @@ from shiftline import (
     replicates,
     uniform_soup,
 )
-from shiftline.declare.study import declare_study
-from shiftline.declare.training import Part
+from shiftline.contracts.records import BackboneRecord, SplitRecord
+from shiftline.contracts.study import declare_study
 from shiftline.errors import DeclarationError, PlanError
-from shiftline.plan.checks import leaves, sources
+from shiftline.operations.fine_tune import TrainingTask
+from shiftline.plan.checks import backbones, sources
+from shiftline.plan.facts import Facts
 from shiftline.plan.graph import build_plan
 from shiftline.plan.jobs import execution_groups
-from shiftline.plan.records import LeafRecord, SplitRecord
 
 NAMED = ZeroShot(glyph_clip(), classes=tuple("klmnopqrst"))
 PHRASED = ZeroShot(glyph_clip(), templates=("my {}",))
@@ -62,21 +63,17 @@ def records(study, **changes):
     return made | {Split(*name.split("/")): record for name, record in changes.items()}
 
 
-def leaf_record(leaf):
-    architecture = leaf.architecture if isinstance(leaf, LocalWeights) else leaf
-    text = architecture == glyph_clip()
-    name = "glyph-clip" if text else architecture.name
-    return LeafRecord("shiftline", name, None, "sha" if text or leaf != architecture else None, PREPROCESSING, text, {})
+def backbone_record(backbone):
+    base = backbone.base
+    name = "glyph-clip" if base.text else base.name
+    sha256 = "sha" if base.text or backbone != base else None
+    return BackboneRecord(base.library, name, None, sha256, PREPROCESSING, base.text, {})
 
 
 def plan(models, *, shifts=None, baseline=None, reference=REFERENCE, winners=None, splits=None):
-    study = declare_study(
-        "s", reference, {"blur": reference.test.shifted(Blur(2))} if shifts is None else shifts, models, baseline
-    )
-    return build_plan(
-        study, splits=records(study, **(splits or {})), leaves={leaf: leaf_record(leaf) for leaf in leaves(study)},
-        winner_of=(winners or {}).get,
-    )  # fmt: skip
+    study = declare_study("s", reference, {"blur": reference.test.shifted(Blur(2))} if shifts is None else shifts, models, baseline)
+    known = {backbone: backbone_record(backbone) for backbone in backbones(study)}
+    return build_plan(Facts(study, records(study, **(splits or {})), known), winner_of=(winners or {}).get)
 
 
 def kinds(made):
@@ -185,7 +182,7 @@ def test_keys_are_those_of_the_golden_file():
     made = plan({"w": interpolations(CLIP, TUNED, [0, 0.5]), "p": LinearProbe(CLIP), "s": MLP.checkpoints([2])})
     found = {f"{job.kind}: {job.label}": job.key for job in made.jobs.values()}
     golden = json.loads((Path(__file__).parent / "golden" / "keys.json").read_text())
-    assert found == golden, "keys changed: raise the revision of the kind in plan/jobs.py, or SCHEMA.\n" + json.dumps(
+    assert found == golden, "keys changed: raise the revision of the class whose meaning changed, or SCHEMA.\n" + json.dumps(
         found, indent=1
     )
 
@@ -236,37 +233,48 @@ OTHER = SplitRecord("other", 100, ("x", "y"), (50, 50))
         ({"models": {"a": MLP}, "shifts": {"x": REFERENCE.val.shifted(Blur(1))}}, DeclarationError, "share examples of d/val"),
         (
             {"models": {"a": MLP.replace(train_on=Split("e", "train"))}},
-            DeclarationError, "is not .a subset of. the reference's train split.*other_data=True",
+            DeclarationError,
+            "is not .a subset of. the reference's train split.*other_data=True",
         ),
         (
             {"models": {"a": MLP.replace(train_on=REFERENCE.train.shifted(Blur(1)))}},
-            DeclarationError, "training and selection read reference data only",
+            DeclarationError,
+            "training and selection read reference data only",
         ),
         (
             {"models": {"a": MLP.replace(train_on=REFERENCE.test, other_data=True)}},
-            DeclarationError, "a model would be scored on what it was trained",
+            DeclarationError,
+            "a model would be scored on what it was trained",
         ),
         (
             {"models": {"a": [MLP.replace(train_on=Split("e", "train"), other_data=True)]}, "baseline": "a"},
-            DeclarationError, "which reads other data",
+            DeclarationError,
+            "which reads other data",
         ),
         ({"models": {"a": ZeroShot(glyph_net("mlp"))}}, DeclarationError, "no text tower"),
         ({"models": {"a": FineTune(glyph_net("mlp"), head="random")}}, DeclarationError, "no pre-trained weights to start from"),
-        ({"models": {"a": ZeroShot(glyph_clip(), classes=("x", "y"))}}, DeclarationError, "has a head of 2 classes, the reference has 10"),
+        (
+            {"models": {"a": ZeroShot(glyph_clip(), classes=("x", "y"))}},
+            DeclarationError,
+            "has a head of 2 classes, the reference has 10",
+        ),
         ({"models": {"a": Interpolate(CLIP, MLP, 0.5)}}, DeclarationError, "differ in architecture"),
         (
             {"models": {"a": Interpolate(CLIP, FineTune(ZeroShot(glyph_clip(), classes=tuple("klmnopqrst"))), 0.5)}},
-            DeclarationError, "differ in classes",
+            DeclarationError,
+            "differ in classes",
         ),
         (
             {"models": {"a": Interpolate(CLIP, FineTune(ZeroShot(glyph_clip(), templates=("my {}",))), 0.5)}},
-            DeclarationError, "differ in templates",
+            DeclarationError,
+            "differ in templates",
         ),
         ({"models": {"a": Interpolate(CLIP, FromScratch(glyph_clip()), 0.5)}}, DeclarationError, "differ in features"),
         ({"models": {"a": MLP}, "shifts": {"x": REFERENCE.test.indices([0]).indices([1])}}, PlanError, "x .* is empty"),
         (
             {"models": {"a": MLP.replace(train_on=REFERENCE.train.class_rates([1] + [0] * 9))}},
-            PlanError, "has 10 examples, fewer than one batch of 64",
+            PlanError,
+            "has 10 examples, fewer than one batch of 64",
         ),
         ({"models": {"a": best([MLP, MLP])}}, DeclarationError, "listed twice"),
         ({"models": {"a": uniform_soup([CLIP, MLP])}}, DeclarationError, "differ in architecture"),
@@ -275,62 +283,67 @@ OTHER = SplitRecord("other", 100, ("x", "y"), (50, 50))
         ({"models": {"a": fisher_average([TUNED, FromScratch(glyph_clip())])}}, DeclarationError, "differ in features"),
         (
             {"models": {"a": average([TUNED, FineTune(glyph_clip(), head="random")])}},
-            DeclarationError, "differ in features: .* has embedding, .* has backbone",
+            DeclarationError,
+            "differ in features: .* has embedding, .* has backbone",
         ),
         (
             {"models": {"a": best([TUNED, TUNED.seeded(1)], on=HeldOut(REFERENCE.val, MLP))}},
-            DeclarationError, "differ in architecture",
+            DeclarationError,
+            "differ in architecture",
         ),
         (
             {"models": {"a": best([TUNED, TUNED.seeded(1)], on=HeldOut(REFERENCE.val, LinearProbe(glyph_clip())))}},
-            DeclarationError, "differ in features",
+            DeclarationError,
+            "differ in features",
         ),
         ({"models": {"a": interpolations(CLIP, best([TUNED, MLP]))}}, DeclarationError, "differ in architecture"),
         (
             {"models": {"a": patch_sequential(CLIP, LETTERS, supported=REFERENCE.val)}, "splits": {"l/train": ABC, "l/val": TENS}},
-            DeclarationError, "l/val. has 10 classes, its head .* has 3: a task's head has one output per class",
+            DeclarationError,
+            "l/val. has 10 classes, its head .* has 3: a task's head has one output per class",
         ),
         ({"models": {"a": WithHead(CLIP, LETTERS.head)}}, DeclarationError, "has a head of 3 classes, the reference has 10"),
         ({"models": {"a": WithHead(MLP, CLIP)}}, DeclarationError, "differ in architecture"),
         (
-            {"models": {"a": FineTune(CLIP, trainable="encoder", other_data=True, parts=[Part(REFERENCE.train, MLP)])}},
-            DeclarationError, "differ in architecture",
+            {"models": {"a": FineTune(CLIP, trainable="encoder", other_data=True, tasks=[TrainingTask(REFERENCE.train, MLP)])}},
+            DeclarationError,
+            "differ in architecture",
         ),
         (
             {"models": {"a": FineTune(FineTune(glyph_clip(), head="random"), head="random", features="embedding")}},
-            DeclarationError, "has lost its projection",
+            DeclarationError,
+            "has lost its projection",
         ),
-        (
-            {"models": {"a": greedy_soup([TUNED, TUNED.seeded(1)], on=REFERENCE.test)}},
-            DeclarationError, "share examples of d/test",
-        ),
-        (
-            {"models": {"a": best([TUNED, TUNED.seeded(1)], on=REFERENCE.test)}},
-            DeclarationError, "share examples of d/test",
-        ),
+        ({"models": {"a": greedy_soup([TUNED, TUNED.seeded(1)], on=REFERENCE.test)}}, DeclarationError, "share examples of d/test"),
+        ({"models": {"a": best([TUNED, TUNED.seeded(1)], on=REFERENCE.test)}}, DeclarationError, "share examples of d/test"),
         (
             {"models": {"a": [best([MLP, MLP.seeded(1)], on=Split("e", "val"))]}, "baseline": "a"},
-            DeclarationError, "which reads other data",
+            DeclarationError,
+            "which reads other data",
         ),
         (
             {"models": {"a": fisher_average([TUNED, TUNED.seeded(1)], train_on=Split("e", "train"))}},
-            DeclarationError, "training and selection read reference data only",
+            DeclarationError,
+            "training and selection read reference data only",
         ),
         (
             {"models": {"a": MLP}, "shifts": {"x": REFERENCE.test.class_rates([1] * 10, fresh=True)}},
-            DeclarationError, "drawn anew in every epoch: only a training can do that",
+            DeclarationError,
+            "drawn again in every epoch: only a training can do that",
         ),
         (
             {"models": {"a": LinearProbe(CLIP, train_on=REFERENCE.train.class_rates([1] * 10, fresh=True))}},
-            DeclarationError, "and this has no epochs",
+            DeclarationError,
+            "and this has no epochs",
         ),
         (
             {"models": {"a": MLP.replace(train_on=REFERENCE.train.few_shot(11))}},
-            PlanError, "needs 11 examples of each class, d/train has 10 of",
+            PlanError,
+            "needs 11 examples of each class, d/train has 10 of",
         ),
         ({"models": {"a": MLP.replace(train_on=REFERENCE.train.few_shot(5))}}, PlanError, "has 50 examples, fewer than one batch"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_carried_out_is_refused_before_time_is_spent(arguments, error, message):
     with pytest.raises(error, match=message):
         plan(arguments.pop("models"), **arguments)
@@ -360,8 +373,13 @@ def test_a_greedy_soup_waits_for_its_members_held_out_scores():
 def test_a_selection_on_several_distributions_reads_each_and_changes_the_key():
     candidates = [TUNED, TUNED.seeded(1)]
     keys = set()
-    for options in ({}, {"on": REFERENCE.val}, {"on": [REFERENCE.val, Split("e", "val")]}, {"metric": "macro-f1"},
-                    {"rule": "one-standard-error"}):  # fmt: skip
+    for options in (
+        {},
+        {"on": REFERENCE.val},
+        {"on": [REFERENCE.val, Split("e", "val")]},
+        {"metric": "macro-f1"},
+        {"rule": "one-standard-error"},
+    ):
         made = plan({"a": best(candidates, **options)})
         (select,) = [job for job in made.jobs.values() if job.kind == "select"]
         assert len(select.parents) == 2 * len(options.get("on", [0]) if isinstance(options.get("on"), list) else [0])
@@ -386,7 +404,7 @@ def test_sequential_patching_is_planned_step_by_step():
 def test_a_patched_task_may_have_classes_of_its_own(patch):
     made = plan({"a": patch(CLIP, LETTERS, supported=REFERENCE.val)}, splits={"l/train": ABC, "l/val": ABC})
     (train,) = [job for job in made.jobs.values() if job.kind == "train" and not job.deferred]
-    assert "l/train" in train.document["data"]
+    assert [read["of"] for read in train.document["data"].values()] == [{"type": "split", "dataset": "l", "split": "train"}]
 
 
 def test_an_interpolation_with_other_names_for_the_classes_is_one_with_what_was_trained_from_it():

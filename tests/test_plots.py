@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from shiftline.errors import StoreError
-from shiftline.plots.axes import percent_axes
-from shiftline.plots.figures import robustness_figure, save_figures
+from shiftline.report.axes import percent_axes
+from shiftline.report.figures import robustness_figure, save_figures
 
 
 def test_points_are_placed_by_the_scale(tiny):
@@ -45,11 +45,7 @@ def test_no_text_of_a_figure_overlaps_another(tiny):
         canvas.draw()
         renderer = canvas.get_renderer()
         texts = [ax.title for ax in figure.axes if ax.get_visible()] + list(figure.legends) + [figure._suptitle]
-        boxes = [
-            t.get_window_extent(renderer)
-            for t in texts
-            if t is not None and (not hasattr(t, "get_text") or t.get_text())
-        ]
+        boxes = [t.get_window_extent(renderer) for t in texts if t is not None and (not hasattr(t, "get_text") or t.get_text())]
         for i, first in enumerate(boxes):
             for second in boxes[i + 1 :]:
                 assert not first.overlaps(second), name

@@ -14,15 +14,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from shiftline import FromStore
+from shiftline.testing.merges import check_merge
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CONDA = {
-    "pytorch": "torch",
-    "open-clip-torch": "open-clip-torch",
-    "matplotlib-base": "matplotlib",
-    "seaborn-base": "seaborn",
-}
+CONDA = {"pytorch": "torch", "open-clip-torch": "open-clip-torch", "matplotlib-base": "matplotlib", "seaborn-base": "seaborn"}
 
 
 def tracked():
@@ -38,9 +36,7 @@ def name_and_bound(requirement):
 def test_environment_yml_is_in_step_with_pyproject():
     listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     pip = next(entry["pip"] for entry in listed if isinstance(entry, dict))
-    names = [entry for entry in listed if isinstance(entry, str)] + [
-        entry for entry in pip if not entry.startswith("--")
-    ]
+    names = [entry for entry in listed if isinstance(entry, str)] + [entry for entry in pip if not entry.startswith("--")]
     conda = dict(name_and_bound(entry) for entry in names)
     conda = {CONDA.get(name, name): bound for name, bound in conda.items()}
     extras = PROJECT["optional-dependencies"]
@@ -62,17 +58,16 @@ def test_the_lock_pins_every_dependency_with_hashes_and_no_address():
 
 
 def test_every_dependency_is_imported_by_something():
-    imported = {
-        "open-clip-torch": "open_clip",
-        "lightning-fabric": "lightning_fabric",
-        "scikit-learn": "sklearn",
-        "pillow": "PIL",
-    }
+    imported = {"open-clip-torch": "open_clip", "lightning-fabric": "lightning_fabric", "scikit-learn": "sklearn", "pillow": "PIL"}
+    imported["lazy-loader"] = "lazy_loader"
     text = "\n".join(p.read_text() for p in (ROOT / "src").rglob("*.py"))
     extras = PROJECT["optional-dependencies"]
-    for name, _ in map(name_and_bound, [*PROJECT["dependencies"], extras["ffcv"][0], *extras["wilds"]]):
+    for name, _ in map(name_and_bound, [*PROJECT["dependencies"], *extras["wilds"]]):
         module = imported.get(name, name)
         assert re.search(rf"^\s*(import|from) {module}\b", text, flags=re.M), name
+    # FFCV's shared library is opened without importing its package.
+    assert name_and_bound(extras["ffcv"][0])[0] == "ffcv"
+    assert 'find_spec("ffcv")' in text
 
 
 def test_no_file_names_a_package_index_or_a_path_of_one_machine():
@@ -116,20 +111,24 @@ def test_the_study_of_the_readme_runs_as_it_stands_there(tmp_path, data_root):
         command = line.split("#")[0].strip()
         if command and not command.startswith("source"):
             subprocess.run(command, shell=True, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    script = f"from sharpness import Sharpness\n{verbs}\nassert len(table) == 80, len(table)\nassert figures['robustness'].is_file()\n"
-    script += "from shiftline.testing import check_study\ncheck_study(Sharpness)\n"
+    script = (
+        f"from sharpness import Sharpness\n{verbs}\nassert len(table) == 80, len(table)\nassert figures['robustness'].is_file()\n"
+    )
+    script += "from shiftline.testing.studies import check_study\ncheck_study(Sharpness)\n"
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
 
 
 def test_the_expressions_of_the_readme_can_be_declared():
     space = {}
-    exec("from shiftline import *\nclip = ZeroShot(glyph_clip(), templates=PROMPTS)\n" + blocks("python")[2], space)
+    expressions, own = blocks("python")[2:4]
+    exec("import shiftline as sl\nclip = sl.ZeroShot(sl.glyph_clip(), templates=sl.PROMPTS)\n" + expressions + own, space)
     assert len(space["curve"]) == len(space["outputs"]) == 11
+    check_merge(space["merged"])
 
 
 def test_the_analysis_of_the_readme_runs_as_it_stands_there():
     space = {}
-    exec(blocks("python")[3], space)
+    exec(blocks("python")[4], space)
     assert space["line"].n == 3
     assert len(space["table"]) == 4
     assert space["table"].set_index("model").loc["clip", "effective_robustness"] == pytest.approx(0.05, abs=0.02)
@@ -141,16 +140,16 @@ def test_every_expression_of_the_documentation_is_planned(new_store):
     for block in re.findall(r"```python\n(.*?)```", text, flags=re.S):
         exec(block, space)
     from shiftline import ExperimentManager, handwritten_digits, typed_digits
-    from shiftline.declare.expressions import Model
-    from shiftline.declare.recipes import Stored
+    from shiftline.contracts.models import Model
 
     # A key that no store has cannot be planned.
     expressions = {
-        name: value for name, value in space.items()
+        name: value
+        for name, value in space.items()
         if isinstance(value, Model) or (isinstance(value, list) and value and all(isinstance(v, Model) for v in value))
-    }  # fmt: skip
+    }
     del expressions["elsewhere"]
-    assert isinstance(space["elsewhere"], Stored)
+    assert isinstance(space["elsewhere"], FromStore)
     assert len(expressions) >= 40
 
     class Documented(ExperimentManager):
@@ -164,9 +163,7 @@ def test_every_expression_of_the_documentation_is_planned(new_store):
     plan = Documented(store=new_store).plan()
     assert len(plan.jobs) > 300
     operations = set(re.findall(r"^\| `(\w+)", text, flags=re.M)) | {"Interpolate"}
-    assert operations <= set(re.findall(r"\w+", "".join(re.findall(r"```python\n(.*?)```", text, flags=re.S)))) | {
-        "Interpolate"
-    }
+    assert operations <= set(re.findall(r"\w+", "".join(re.findall(r"```python\n(.*?)```", text, flags=re.S)))) | {"Interpolate"}
 
 
 def test_measured_numbers_are_committed_with_date_and_hardware():
@@ -178,13 +175,6 @@ def test_measured_numbers_are_committed_with_date_and_hardware():
     for name in tracked:
         document = json.loads((ROOT / name).read_text())
         assert {"date", "hardware", "versions", "measured"} <= set(document)
-
-
-@pytest.mark.slow
-def test_the_classes_of_the_documentation_keep_the_contract(tmp_path):
-    parts = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), flags=re.S)
-    (tmp_path / "own.py").write_text("\n".join(parts))
-    subprocess.run([sys.executable, "own.py"], cwd=tmp_path, check=True)
 
 
 def test_files_that_the_readme_names_exist():
@@ -230,33 +220,20 @@ def test_setup_without_root_names_the_packages_and_stops(tmp_path):
     for name in ("requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, place / name)
     done = subprocess.run(
-        ["bash", place / "scripts" / "setup.sh"],
-        env={"PATH": str(commands)},
-        capture_output=True,
-        text=True,
-        check=False,
+        ["bash", place / "scripts" / "setup.sh"], env={"PATH": str(commands)}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    for hint in (
-        "apt-get install g++ pkg-config libopencv-dev",
-        "dnf install",
-        "conda env create",
-        "Nothing has been set up yet",
-    ):
+    for hint in ("apt-get install g++ pkg-config libopencv-dev", "dnf install", "conda env create", "Nothing has been set up yet"):
         assert hint in done.stderr
     assert not (place / ".venv").exists()
 
 
 def test_layers_point_one_way():
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+        [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
-    assert "3 kept, 0 broken" in done.stdout
+    assert "4 kept, 0 broken" in done.stdout
 
 
 def test_docstrings_of_public_functions_exist():

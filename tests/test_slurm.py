@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from shiftline.cli.loading import make_study
 from shiftline.errors import PlanError
 from shiftline.launch.frozen import read_lines, read_submission
 from shiftline.launch.slurm import Array, SlurmError, queued, submit
-from shiftline.loading import make_study
 from shiftline.store.artifacts import Store
 from test_cli import called, error, ok
 from test_workers import PLAIN, small
@@ -61,12 +61,10 @@ def test_a_wave_that_is_larger_than_slurm_allows_goes_out_in_chunks_after_the_wa
     )
     assert f"--dependency=afterany:{':'.join(str(row['job']) for row in before)}" in second
     # What is in the queue is not submitted again; what is not any more, is.
-    tasks = [
-        (row["job"], task) for row in json.loads((folder / "arrays.json").read_text()) for task in range(row["count"])
-    ]
+    tasks = [(row["job"], task) for row in json.loads((folder / "arrays.json").read_text()) for task in range(row["count"])]
     (tmp_path / "queue").write_text("\n".join(f"{job} {task} PENDING" for job, task in tasks[:-1]) + "\n")
     assert len(queued(Store(store))) == len({k for line in lines[:-1] for k in line.keys})
-    assert "1 execution groups submitted" in ok("submit", path, "--store", store, "--script", SCRIPT)
+    assert "1 execution group submitted" in ok("submit", path, "--store", store, "--script", SCRIPT)
     (key, *_) = lines[0].keys
     assert f"{tasks[0][0]}_0 pending" in ok("logs", key, "--store", store)
 
@@ -82,16 +80,7 @@ def test_the_launch_script_passes_parameters_and_options_on(fake, tmp_path, data
         data_root,
         body.replace("for s in (0, 1)", "for s in range(self.seeds)").replace(', "soup": uniform_soup(nets[:2])', ""),
     )
-    command = [
-        "bash",
-        str(ROOT / "scripts/slurm_launch.sh"),
-        path.name,
-        "seeds=1",
-        "--store",
-        store.name,
-        "--",
-        "--partition=gpu",
-    ]
+    command = ["bash", str(ROOT / "scripts/slurm_launch.sh"), path.name, "seeds=1", "--store", store.name, "--", "--partition=gpu"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (folder,) = (store / "submissions").iterdir()
@@ -157,9 +146,7 @@ def test_lines_below_a_selection_get_their_keys_when_it_is_made(fake, tmp_path, 
 
 def test_what_is_queued_is_known_after_its_selection_too(fake, tmp_path, data_root):
     """Lines that were frozen with provisional keys are not submitted again when the winner is known; later waves wait for them."""
-    body = PLAIN.replace(
-        '"best": best(nets), "soup": uniform_soup(nets[:2])', '"copies": replicates(best(nets), [0, 5])'
-    )
+    body = PLAIN.replace('"best": best(nets), "soup": uniform_soup(nets[:2])', '"copies": replicates(best(nets), [0, 5])')
     path, store = small(tmp_path, data_root, body.replace("seed=s)", "seed=s, devices=2)"))
     ok("submit", path, "--store", store, "--script", SCRIPT)
     (folder,) = (store / "submissions").iterdir()
@@ -180,18 +167,14 @@ def test_what_is_queued_is_known_after_its_selection_too(fake, tmp_path, data_ro
     before = len(fake())
     ok("submit", path, "--store", store, "--script", SCRIPT)
     first = fake()[before]
-    assert all(
-        str(job) in first.split("--dependency=afterany:")[1].split()[0].split(":") for job in {job for job, _ in rows}
-    )
+    assert all(str(job) in first.split("--dependency=afterany:")[1].split()[0].split(":") for job in {job for job, _ in rows})
 
 
 def test_bad_submissions_are_one_clear_error(fake, tmp_path, data_root, monkeypatch):
     path, store = small(tmp_path, data_root, PLAIN)
     assert "batch script" in error("submit", path, "--store", store, "--script", tmp_path / "none.sbatch")
     (tmp_path / "refuse").touch()
-    assert "sbatch refused: Invalid partition" in error(
-        "submit", path, "--store", store, "--script", SCRIPT, "--", "--partition=x"
-    )
+    assert "sbatch refused: Invalid partition" in error("submit", path, "--store", store, "--script", SCRIPT, "--", "--partition=x")
     ok("freeze", path, "--store", store, "--out", tmp_path / "frozen")
     assert "has the lines 0 to" in error("work-line", "--frozen", tmp_path / "frozen", "--line", "999")
     assert "holds no frozen submission" in error("work-line", "--frozen", tmp_path / "nowhere", "--line", "0")

@@ -180,9 +180,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_work(tmp_path):
 def test_a_full_disk_publishes_nothing_and_says_what_to_do(tmp_path):
     small = tmp_path / "small"
     small.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", small], capture_output=True, check=False
-    )
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", small], capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip("mounting a small file system needs root")
     try:
@@ -202,8 +200,7 @@ def test_a_full_disk_publishes_nothing_and_says_what_to_do(tmp_path):
 @settings(max_examples=25)
 @given(
     st.dictionaries(
-        st.text("ab/", max_size=3),
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+        st.text("ab/", max_size=3), st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     )
 )
 def test_json_is_written_whole_and_read_back(tmp_path_factory, document):

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from miniatures import view_of
 from shiftline import (
     AdamW,
     ExperimentManager,
@@ -26,14 +27,13 @@ from shiftline import (
     typed_digits,
     varied,
 )
+from shiftline.backbones.glyphs import PROMPTS
+from shiftline.cli.loading import make_study
 from shiftline.data.pixels import apply_transforms
-from shiftline.data.views import select_class_shares
-from shiftline.declare.recipes import PROMPTS
-from shiftline.declare.sweeps import Replicate, Varied
 from shiftline.errors import DeclarationError
-from shiftline.experiments.imagenet_support_split import FROM_SCRATCH, PRE_TRAINED, ImageNetSupportSplit
-from shiftline.experiments.imagenet_synthetic_shift import ImageNetSyntheticShift, class_shares
-from shiftline.loading import make_study
+from shiftline.operations.selection import Replicate, Varied
+from shiftline.studies.imagenet_support_split import FROM_SCRATCH, PRE_TRAINED, ImageNetSupportSplit
+from shiftline.studies.imagenet_synthetic_shift import ImageNetSyntheticShift, class_shares
 from test_data_studies import prepared
 
 
@@ -48,8 +48,12 @@ def test_the_synthetic_shifts_have_the_published_settings(tmp_path):
     assert [m.after for m in models["baseline"]] == list(range(51, 86))
     run = models["baseline"][0].run
     assert (run.epochs, run.batch_size, run.optimizer, run.label_smoothing, run.clip_norm) == (
-        100, 512, AdamW(lr=0.003, weight_decay=0.1, decay_all=True), 0.1, 1.0,
-    )  # fmt: skip
+        100,
+        512,
+        AdamW(lr=0.003, weight_decay=0.1, decay_all=True),
+        0.1,
+        1.0,
+    )
     assert len(models["CLIP (FT)"]) == 4
     candidates = models["CLIP (ZS-FT)"][0].of.candidates
     assert [c.optimizer.lr for c in candidates] == [3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6]
@@ -65,14 +69,11 @@ def test_the_synthetic_shifts_have_the_published_settings(tmp_path):
 def test_the_support_split_has_the_published_models(tmp_path):
     assert (len(FROM_SCRATCH), len(PRE_TRAINED), len({*FROM_SCRATCH, *PRE_TRAINED})) == (78, 55, 133)
     study = ImageNetSupportSplit(store=tmp_path)
-    assert {m.group: m.expression.other_data for m in study.declaration().models} == {
-        "baseline": False,
-        "pre-trained": True,
-    }
+    assert {m.group: m.expression.other_data for m in study.declaration().models} == {"baseline": False, "pre-trained": True}
     split = study.shifts["r, in support"].split
     assert (split.folds, split.classifier.epochs, split.classifier.batch_size) == (10, 8, 64)
     assert str(split.classifier.init) == "ViT-L-14 laion2b_s32b_b82k"
-    assert len(ImageNetSupportSplit(parts=False, store=tmp_path).shifts) == 3
+    assert len(ImageNetSupportSplit(subsets=False, store=tmp_path).shifts) == 3
 
 
 def test_the_models_of_the_support_split_are_known_to_timm():
@@ -89,19 +90,18 @@ def test_label_shift_keeps_the_frequent_half_whole(label_p):
     assert (shares == 1).sum() == 500
 
 
-@given(
-    st.lists(st.integers(0, 3), min_size=1, max_size=60),
-    st.lists(st.floats(0, 1), min_size=4, max_size=4),
-    st.integers(0, 5),
-)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.lists(st.floats(0, 1), min_size=4, max_size=4), st.integers(0, 5))
 def test_class_shares_keep_a_share_of_each_class(labels, shares, seed):
     labels, ids = np.array(labels), np.arange(len(labels)) + 100
-    kept = select_class_shares(ids, labels, tuple(shares), seed)
+    if not any(shares):
+        return
+    view = view_of(ids, labels)
+    kept = Split("some", "split").class_shares(shares, seed=seed).select(view).ids
     assert (np.diff(kept) > 0).all()
     for label, share in enumerate(shares):
         count = int((labels == label).sum())
         assert int((labels[kept - 100] == label).sum()) == int(share * count + 1e-9)
-    more = select_class_shares(ids, labels, tuple(min(1.0, s + 0.2) for s in shares), seed)
+    more = Split("some", "split").class_shares([min(1.0, s + 0.2) for s in shares], seed=seed).select(view).ids
     assert set(kept) <= set(more)
 
 
@@ -207,9 +207,7 @@ class Plain(ExperimentManager):
 def test_a_reference_may_have_no_val_and_no_train_split(tmp_path, data_root):
     (tmp_path / "data").symlink_to(data_root)
     digits = handwritten_digits()
-    evaluated = Plain(
-        Reference(None, None, digits.test), {"zero-shot": CLIP}, {"typed": typed_digits()}, store=tmp_path
-    )
+    evaluated = Plain(Reference(None, None, digits.test), {"zero-shot": CLIP}, {"typed": typed_digits()}, store=tmp_path)
     assert evaluated.run().exit_status == 0
     assert set(evaluated.results()["distribution"]) == {"reference", "typed"}
     scratch = FromScratch(glyph_net("linear"), epochs=1)
@@ -270,7 +268,7 @@ def test_the_study_of_satellite_images_runs_on_a_miniature(tmp_path):
 
 @pytest.mark.slow
 def test_the_study_of_darker_images_runs_on_a_miniature(tmp_path, monkeypatch):
-    from shiftline.data.miniature import make_miniature
+    from shiftline.datasets.miniature import make_miniature
     from test_cli import ok
 
     make_miniature("cifar10", tmp_path / "sets")

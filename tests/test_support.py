@@ -33,13 +33,13 @@ from shiftline import (
     handwritten_digits,
 )
 from shiftline.analysis import Correctness, calibration_curve, difficulty, matching_weights, over_thresholds
+from shiftline.backbones.glyphs import PROMPTS
+from shiftline.contracts.codec import decode, encode
 from shiftline.data.pixels import apply_transforms
-from shiftline.declare.codec import decode, encode
-from shiftline.declare.recipes import PROMPTS
+from shiftline.engine.predictions import load_predictions
 from shiftline.errors import AnalysisError, DeclarationError, PlanError
-from shiftline.jobs.predictions import load_predictions
-from shiftline.jobs.support import calibration_bins, calibration_slope, density_ratio
 from shiftline.launch.support import support_ratios
+from shiftline.operations.support.ratios import calibration_bins, calibration_slope, density_ratio
 
 # ---- known truth -----------------------------------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ def test_parts_are_compared_in_the_classes_of_the_shift():
 def test_batches_of_whole_examples_are_corrected_for():
     from types import SimpleNamespace
 
-    from shiftline.jobs.support import DomainBatches
+    from shiftline.operations.support.domains import DomainBatches
 
     batches = object.__new__(DomainBatches)
     batches.sides = [SimpleNamespace(batch_size=127, examples=100_000), SimpleNamespace(batch_size=1, examples=500)]
@@ -191,7 +191,7 @@ def test_the_declarations_of_the_documentation(new_store):
         (lambda: SupportSplit(TRAIN, glyph_clip()), "expected EmbeddingClassifier"),
         (lambda: SupportSplit(TRAIN, SPLIT.classifier, folds=1), "folds is 1: expected 2 or more"),
         (lambda: SupportSplit(TRAIN, SPLIT.classifier, size=0), "size is 0"),
-        (lambda: EmbeddingClassifier("ViT"), "expected a model expression or a pre-trained leaf"),
+        (lambda: EmbeddingClassifier("ViT"), "expected a model expression or a pre-trained backbone"),
         (lambda: EmbeddingClassifier(glyph_clip(), pooled=-1), "pooled is -1"),
         (lambda: FineTunedClassifier(glyph_clip(), learning_rates=()), "expected positive numbers"),
         (lambda: TRAIN.in_support(glyph_clip()), "expected SupportSplit"),
@@ -226,16 +226,13 @@ class Splits(ExperimentManager):
     baseline = "from scratch"
     threads = 1
     reference = Reference(
-        handwritten_digits().train,
-        handwritten_digits().val.indices(range(60)),
-        handwritten_digits().test.indices(range(400)),
+        handwritten_digits().train, handwritten_digits().val.indices(range(60)), handwritten_digits().test.indices(range(400))
     )
     mixture = reference.test.shifted(Sometimes(Invert(), 0.5))
     quick = SupportSplit(reference.train.fraction(0.5), EmbeddingClassifier(glyph_clip()), folds=4)
     published = SupportSplit(
-        reference.train, FineTunedClassifier(glyph_clip(), learning_rates=(1e-3, 1e-5), epochs=1, batch_size=64), folds=2,
-        size=300,
-    )  # fmt: skip
+        reference.train, FineTunedClassifier(glyph_clip(), learning_rates=(1e-3, 1e-5), epochs=1, batch_size=64), folds=2, size=300
+    )
     shifts = {
         "mixture": mixture,
         "in": mixture.in_support(quick),
@@ -269,9 +266,7 @@ def planted(ids):
 
     images = torch.zeros((len(ids), 3, 2, 2), dtype=torch.uint8)
     keys = torch.from_numpy(ids)
-    return (
-        apply_transforms([Sometimes(Invert(), 0.5)], images, torch.zeros_like(keys), keys).flatten(1).any(dim=1).numpy()
-    )
+    return apply_transforms([Sometimes(Invert(), 0.5)], images, torch.zeros_like(keys), keys).flatten(1).any(dim=1).numpy()
 
 
 @pytest.mark.slow
@@ -282,20 +277,15 @@ def test_both_classifiers_find_the_planted_half(splits):
         assert found.shift == "mixture"
         assert found.summary["n_shift"] == 400
         assert 0.6 < found.summary["auc"] < 0.95
-    sizes = {
-        found.classifier.split("(")[0]: found.summary["n_reference"]
-        for found in support_ratios(splits.plan(), splits.store)
-    }
+    sizes = {found.classifier.split("(")[0]: found.summary["n_reference"] for found in support_ratios(splits.plan(), splits.store)}
     assert sizes == {"embedding-classifier": 450, "fine-tuned-classifier": 300}
 
 
 @pytest.mark.slow
 def test_parts_are_scored_on_their_examples_of_the_whole_prediction(splits):
     plan, table = splits.plan(), splits.results()
-    assert len({p.predictions["mixture"] for p in plan.models} | {p.predictions["in"] for p in plan.models}) == len(
-        plan.models
-    )
-    found = next(r for r in support_ratios(plan, splits.store) if "in" in r.parts)
+    assert len({p.predictions["mixture"] for p in plan.models} | {p.predictions["in"] for p in plan.models}) == len(plan.models)
+    found = next(r for r in support_ratios(plan, splits.store) if "in" in r.subsets)
     for planned in plan.models:
         tensors = load_predictions(splits.store, planned.predictions["mixture"])
         right = (tensors["logits"].argmax(dim=1) == tensors["labels"]).numpy()
@@ -321,7 +311,7 @@ def test_effective_robustness_is_near_zero_inside_and_knows_its_size(splits):
 def test_every_example_is_scored_by_the_fold_that_did_not_see_it(splits):
     from safetensors.numpy import load_file
 
-    from shiftline.store.names import DOMAINS
+    from shiftline.contracts.files import DOMAINS
 
     plan = splits.plan()
     for where in (splits.shifts["in"], splits.shifts["in, fine-tuned"]):
@@ -347,7 +337,7 @@ def test_tables_and_figures_of_a_split(splits, tmp_path):
     import pandas as pd
 
     curve = pd.read_csv(tmp_path / "figures" / "support-mixture.csv")
-    assert {"in", "out", "out, matched"} <= set(curve["part"])
+    assert {"in", "out", "out, matched"} <= set(curve["subset"])
     assert curve["support"].str.len().eq(64).all()
 
 
@@ -383,7 +373,7 @@ class Small(ExperimentManager):
     ("changes", "kind", "message"),
     [
         ({"folds": 1000}, PlanError, "1000 folds of 697 examples"),
-        ({"size": 5000}, PlanError, "asks for 5000 reference examples, .* has 900"),
+        ({"size": 5000}, PlanError, "size is 5000 reference examples, .* has 900"),
         ({"groups": True}, PlanError, "digits/train was written without groups"),
         ({"train": handwritten_digits().val}, DeclarationError, "not \\(a subset of\\) the reference's train split"),
     ],
@@ -396,7 +386,7 @@ def test_bad_splits_are_found_before_any_time_is_spent(new_store, changes, kind,
 def test_a_part_that_is_too_small_fails_alone_and_lists_the_sizes(new_store):
     outcome = Small(store=new_store, quiet=True).run()
     (failed,) = outcome.failed.values()
-    assert "the out-support part of" in failed
+    assert "the out-support subset of" in failed
     assert "expected 50 or more" in failed
     assert "0.0001: 697/0" in failed
     assert {job.kind for job in outcome.blocked} == {"score"}
@@ -413,7 +403,7 @@ def test_folds_without_an_example_are_refused_in_their_job(new_store):
 def test_examples_of_one_group_are_in_one_fold():
     from types import SimpleNamespace
 
-    from shiftline.jobs.support import folds_of
+    from shiftline.operations.support.domains import folds_of
 
     names = np.array([f"hospital {i % 7}" for i in range(100)])
     model = SimpleNamespace(split=SimpleNamespace(groups=True, folds=3, seed=0))
@@ -427,10 +417,10 @@ def test_examples_of_one_group_are_in_one_fold():
     assert all(both[name] == fold for name, fold in zip(names[view.ids], folds, strict=True))
 
 
-def test_a_reference_cannot_be_a_part(new_store):
+def test_a_reference_cannot_be_a_subset(new_store):
     test = handwritten_digits().test
     reference = Reference(TRAIN, handwritten_digits().val, test.in_support(SPLIT))
-    with pytest.raises(DeclarationError, match="reference is a part of a support: only shifts are split"):
+    with pytest.raises(DeclarationError, match="reference is a subset by support: only shifts are split"):
         type("Bad", (Small,), {"reference": reference, "shifts": {}, "__init__": ExperimentManager.__init__})(
             store=new_store
         ).plan()

@@ -43,21 +43,18 @@ from shiftline import (
     glyph_net,
     handwritten_digits,
 )
-from shiftline.data.augment import mix_pairs
+from shiftline.contracts.files import checkpoint_file
 from shiftline.data.loader import TrainingBatches
 from shiftline.data.views import open_view
-from shiftline.declare.training import Part
-from shiftline.jobs.context import Context, Interrupted
-from shiftline.jobs.optimisation import build_optimizer, learning_rate_factor, parameter_groups
-from shiftline.jobs.probe import fit_head
-from shiftline.jobs.run import run_group
-from shiftline.launch.planning import data_folder, leaf_records, plan_study
-from shiftline.models.bank import ModelBank
-from shiftline.models.preprocessing import normalise
-from shiftline.models.spec import build_classifier, load_model
-from shiftline.plan.checks import leaves
+from shiftline.engine.context import Context, Interrupted
+from shiftline.engine.heads import fit_head
+from shiftline.engine.run import run_group
+from shiftline.engine.weight_cache import WeightCache
+from shiftline.launch.planning import data_folder, plan_study
+from shiftline.networks.preprocessing import normalise
+from shiftline.networks.spec import build_classifier, load_model
+from shiftline.operations.fine_tune import TrainingTask
 from shiftline.store.attempts import Attempts
-from shiftline.store.names import checkpoint_file
 
 REFERENCE = handwritten_digits()
 
@@ -82,9 +79,14 @@ def prepared(recipe, store, **options):
     study = One(recipe, store=store)
     plan = plan_study(study.declaration(), study.store)
     context = Context(
-        plan=plan, store=study.store, attempts=Attempts(study.store), data=data_folder(study.store),
-        leaves=leaf_records(plan.study, study.store, leaves(plan.study)), bank=ModelBank(study.store), workers=1, **options,
-    )  # fmt: skip
+        plan=plan,
+        store=study.store,
+        attempts=Attempts(study.store),
+        data=data_folder(study.store),
+        weights=WeightCache(study.store, plan.artifacts),
+        decode_threads=1,
+        **options,
+    )
     return next(job for job in plan.jobs.values() if job.kind in ("train", "probe")), context
 
 
@@ -110,9 +112,16 @@ def few(share=0.1):
 
 def test_it_is_the_plain_loop(new_store):
     recipe = FromScratch(
-        glyph_net("mlp"), train_on=few(), epochs=2, batch_size=32, optimizer=SGD(lr=0.05, weight_decay=0.01), schedule=Constant(),
-        label_smoothing=0.1, augment=[Translate(1)], seed=4,
-    )  # fmt: skip
+        glyph_net("mlp"),
+        train_on=few(),
+        epochs=2,
+        batch_size=32,
+        optimizer=SGD(lr=0.05, weight_decay=0.01),
+        schedule=Constant(),
+        label_smoothing=0.1,
+        augment=[Translate(1)],
+        seed=4,
+    )
     job, context = prepared(recipe, new_store)
     run_group([job], context)
     found, spec = load_model(context.store.file(job.key, "model.safetensors"))
@@ -122,9 +131,7 @@ def test_it_is_the_plain_loop(new_store):
     matrices = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.SGD([{"params": matrices, "weight_decay": 0.01}, {"params": rest}], lr=0.05, momentum=0.9)
-    batches = TrainingBatches(
-        open_view(few(), context.data), batch_size=32, size=32, augmentations=recipe.augment, seed=4
-    )
+    batches = TrainingBatches(open_view(few(), context.data), batch_size=32, size=32, augmentations=recipe.augment, seed=4)
     for epoch in range(2):
         for batch in batches.epoch(epoch):
             optimizer.zero_grad()
@@ -150,41 +157,59 @@ CLIP = ZeroShot(glyph_clip(), templates=("the digit {}",))
 SHORT = {"train_on": few(), "epochs": 4, "batch_size": 16}
 RESUMED = {
     "sgd": FromScratch(
-        glyph_net("conv-narrow"), optimizer=SGD(lr=0.05, nesterov=True), schedule=Step(every=2),
-        augment=[Translate(2), HorizontalFlip()], **SHORT,
+        glyph_net("conv-narrow"),
+        optimizer=SGD(lr=0.05, nesterov=True),
+        schedule=Step(every=2),
+        augment=[Translate(2), HorizontalFlip()],
+        **SHORT,
     ),
     "adamw": FromScratch(
-        glyph_net("mlp"), optimizer=AdamW(lr=1e-3), schedule=Cosine(warmup=1), clip_norm=1.0, save=(1, 3), **SHORT,
+        glyph_net("mlp"), optimizer=AdamW(lr=1e-3), schedule=Cosine(warmup=1), clip_norm=1.0, save=(1, 3), **SHORT
     ),
-    "adam-bf16": FromScratch(
-        glyph_net("mlp"), optimizer=Adam(lr=1e-3), schedule=Triangle(warmup=1), precision="bf16", **SHORT,
-    ),
+    "adam-bf16": FromScratch(glyph_net("mlp"), optimizer=Adam(lr=1e-3), schedule=Triangle(warmup=1), precision="bf16", **SHORT),
     "fp16": FromScratch(
-        glyph_net("mlp"), optimizer=SGD(lr=0.05), schedule=Constant(warmup_steps=3), precision="fp16", clip_norm=1.0, **SHORT,
+        glyph_net("mlp"), optimizer=SGD(lr=0.05), schedule=Constant(warmup_steps=3), precision="fp16", clip_norm=1.0, **SHORT
     ),
     "mixup": FromScratch(glyph_net("mlp"), optimizer=AdamW(lr=1e-3), mix=Mixup(0.4), accumulate=3, **SHORT),
     "cutmix": FromScratch(
-        glyph_net("mlp"), optimizer=AdamW(lr=1e-3), mix=CutMix(), label_smoothing=0.1,
-        augment=[RandAugment(), Cutout(6), ColourJitter(0.4, 0.4, 0.4, 0.1)], **SHORT,
+        glyph_net("mlp"),
+        optimizer=AdamW(lr=1e-3),
+        mix=CutMix(),
+        label_smoothing=0.1,
+        augment=[RandAugment(), Cutout(6), ColourJitter(0.4, 0.4, 0.4, 0.1)],
+        **SHORT,
     ),
     "steps": FromScratch(
-        glyph_net("mlp"), train_on=few(), steps=20, batch_size=16, optimizer=SGD(lr=0.05),
-        schedule=Step(every_steps=7), save=(3, 8, 20),
+        glyph_net("mlp"),
+        train_on=few(),
+        steps=20,
+        batch_size=16,
+        optimizer=SGD(lr=0.05),
+        schedule=Step(every_steps=7),
+        save=(3, 8, 20),
     ),
     "fresh": FromScratch(
-        glyph_net("mlp"), train_on=REFERENCE.train.fraction(0.4).class_rates(range(1, 11), fresh=True), epochs=3,
-        batch_size=16, optimizer=SGD(lr=0.05),
+        glyph_net("mlp"),
+        train_on=REFERENCE.train.fraction(0.4).class_rates(range(1, 11), fresh=True),
+        epochs=3,
+        batch_size=16,
+        optimizer=SGD(lr=0.05),
     ),
     "dropout": FromScratch(Dropped(), optimizer=SGD(lr=0.05), augment=[RandomResizedCrop()], **SHORT),
     "features": FineTune(CLIP, optimizer=AdamW(lr=1e-3), trainable="head", **SHORT),
     "frozen": FineTune(
-        CLIP, train_on=few(), epochs=2, batch_size=16, optimizer=AdamW(lr=1e-3), trainable="head", augment=[Translate(1)],
+        CLIP, train_on=few(), epochs=2, batch_size=16, optimizer=AdamW(lr=1e-3), trainable="head", augment=[Translate(1)]
     ),
     "joint": FineTune(
-        CLIP, epochs=2, batch_size=16, optimizer=AdamW(lr=1e-3), trainable="encoder", other_data=True,
-        parts=[Part(few(), CLIP), Part(Split("typed-digits", "test").indices(range(40)), CLIP)],
+        CLIP,
+        epochs=2,
+        batch_size=16,
+        optimizer=AdamW(lr=1e-3),
+        trainable="encoder",
+        other_data=True,
+        tasks=[TrainingTask(few(), CLIP), TrainingTask(Split("typed-digits", "test").indices(range(40)), CLIP)],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("name", "stop_at"), [*((name, 9) for name in RESUMED), ("adamw", 1), ("steps", 0)])
@@ -213,7 +238,7 @@ def test_resuming_equals_not_being_interrupted(tmp_path, data_root, name, stop_a
         run_group([job], context)
         made.append((job, context))
     assert made[0][0].key == made[1][0].key
-    for file in ("model.safetensors", *(checkpoint_file(recipe.unit, after) for after in recipe.save)):
+    for file in ("model.safetensors", *(checkpoint_file(recipe.epoch_or_step, after) for after in recipe.save)):
         assert equal(*(weights(context, job, file) for job, context in made))
 
 
@@ -223,7 +248,7 @@ def test_killed_trainings_go_on_and_end_with_the_same_bits(tmp_path, data_root):
     code = """
 import sys; sys.path.insert(0, sys.argv[1])
 from test_training import RESUMED, prepared, run_with_parents
-recipes = {name: r.replace(steps=300) if r.unit == "step" else r.replace(epochs=24) for name, r in RESUMED.items()}
+recipes = {name: r.replace(steps=300) if r.epoch_or_step == "step" else r.replace(epochs=24) for name, r in RESUMED.items()}
 print("ready", flush=True)
 for recipe in recipes.values():
     job, context = prepared(recipe, sys.argv[2], save_seconds=0.1)
@@ -261,7 +286,7 @@ def test_a_damaged_state_says_what_to_delete(new_store):
     folder = context.attempts.state(job.key)
     folder.mkdir(parents=True)
     (folder / "state.pt").write_bytes(b"junk")
-    with pytest.raises(Exception, match="cannot be read .*Delete it to start this training anew"):
+    with pytest.raises(Exception, match="cannot be read .*Delete it to start this training again"):
         run_group([job], context)
 
 
@@ -318,9 +343,16 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path, data_root,
 @pytest.mark.parametrize("mix", [Mixup(0.5), CutMix()])
 def test_mixing_is_the_plain_loop_over_soft_labels(new_store, mix):
     recipe = FromScratch(
-        glyph_net("mlp"), train_on=few(), epochs=2, batch_size=32, optimizer=SGD(lr=0.05), schedule=Constant(),
-        mix=mix, label_smoothing=0.1, seed=4,
-    )  # fmt: skip
+        glyph_net("mlp"),
+        train_on=few(),
+        epochs=2,
+        batch_size=32,
+        optimizer=SGD(lr=0.05),
+        schedule=Constant(),
+        mix=mix,
+        label_smoothing=0.1,
+        seed=4,
+    )
     job, context = prepared(recipe, new_store)
     run_group([job], context)
     found, spec = load_model(context.store.file(job.key, "model.safetensors"))
@@ -332,7 +364,7 @@ def test_mixing_is_the_plain_loop_over_soft_labels(new_store, mix):
         for batch in batches.epoch(epoch):
             optimizer.zero_grad()
             images, partners = (normalise(b.images, spec.preprocessing) for b in (batch, batch.partners))
-            mixed, share = mix_pairs(images, partners, batch.ids, mix, seed=4, epoch=epoch)
+            mixed, share = mix.pairs(images, partners, batch.ids, seed=4, epoch=epoch)
             one, other = (torch.nn.functional.one_hot(b.labels, 10).float() for b in (batch, batch.partners))
             target = share[:, None] * one + (1 - share[:, None]) * other
             target = 0.9 * target + 0.1 / 10
@@ -349,9 +381,7 @@ def test_training_on_cached_features_is_training_under_a_frozen_encoder(tmp_path
         store = tmp_path / name
         store.mkdir()
         (store / "data").symlink_to(data_root)
-        job, context = prepared(
-            FineTune(CLIP, optimizer=SGD(lr=0.1), trainable="head", augment=augment, **SHORT), store
-        )
+        job, context = prepared(FineTune(CLIP, optimizer=SGD(lr=0.1), trainable="head", augment=augment, **SHORT), store)
         run_with_parents(job, context)
         assert ("features" in job.document) == (name == "features")
         assert context.store.manifest(job.key).summary["reader"] == ("features" if name == "features" else "ffcv")
@@ -363,8 +393,10 @@ def test_training_on_cached_features_is_training_under_a_frozen_encoder(tmp_path
 def test_two_probes_of_one_encoder_share_its_features(new_store):
     class Probes(One):
         def models(self):
-            return {"a": [LinearProbe(CLIP, train_on=few(), inverse_l2=c) for c in (0.1, 1.0)],
-                    "b": FineTune(CLIP, trainable="head", **SHORT)}  # fmt: skip
+            return {
+                "a": [LinearProbe(CLIP, train_on=few(), inverse_l2=c) for c in (0.1, 1.0)],
+                "b": FineTune(CLIP, trainable="head", **SHORT),
+            }
 
     plan = Probes(None, store=new_store).plan()
     assert sum(job.kind == "features" for job in plan.jobs.values()) == 1
@@ -407,25 +439,31 @@ def test_a_frozen_head_stays_as_it_was(new_store):
 def test_every_part_of_a_joint_training_is_seen_through_its_own_head(new_store):
     """Under heads that disagree about everything, the loss is that of chance with one head and falls with its own."""
     other = ZeroShot(
-        glyph_clip(), templates=("the digit {}",),
+        glyph_clip(),
+        templates=("the digit {}",),
         classes=("nine", "eight", "seven", "six", "five", "four", "three", "two", "one", "zero"),
-    )  # fmt: skip
+    )
     images = REFERENCE.train.indices(range(100))
     flipped = Split("typed-digits", "test").indices(range(100))
     recipe = FineTune(
-        CLIP, epochs=1, batch_size=50, optimizer=SGD(lr=1e-9), trainable="encoder", other_data=True,
-        parts=[Part(images, CLIP), Part(flipped, other)],
-    )  # fmt: skip
+        CLIP,
+        epochs=1,
+        batch_size=50,
+        optimizer=SGD(lr=1e-9),
+        trainable="encoder",
+        other_data=True,
+        tasks=[TrainingTask(images, CLIP), TrainingTask(flipped, other)],
+    )
     job, context = prepared(recipe, new_store)
     run_with_parents(job, context)
     expected = []
-    for part in recipe.parts:
-        view = open_view(part.train_on, context.data)
-        module = context.bank.module(CLIP, context.plan.artifacts)
-        head = context.bank.state(part.head, context.plan.artifacts)[0]
+    for task in recipe.tasks:
+        view = open_view(task.train_on, context.data)
+        module = context.weights.module(CLIP)
+        head = context.weights.state(task.head)[0]
         batch = next(TrainingBatches(view, batch_size=100, size=32).epoch(0))
         with torch.no_grad():
-            features = module.features(normalise(batch.images, context.leaves[glyph_clip()].preprocessing))
+            features = module.features(normalise(batch.images, context.backbones[glyph_clip()].preprocessing))
             logits = features @ head["head.weight"].T + head["head.bias"]
             expected.append(float(torch.nn.functional.cross_entropy(logits, batch.labels)))
     assert expected[1] > 2 * expected[0]
@@ -462,9 +500,7 @@ def test_a_compiled_network_is_trained_alike(tmp_path, data_root):
         store = tmp_path / str(compiled)
         store.mkdir()
         (store / "data").symlink_to(data_root)
-        job, context = prepared(
-            FromScratch(glyph_net("mlp"), optimizer=SGD(lr=0.01), **SHORT), store, compiled=compiled
-        )
+        job, context = prepared(FromScratch(glyph_net("mlp"), optimizer=SGD(lr=0.01), **SHORT), store, compiled=compiled)
         run_group([job], context)
         made.append(weights(context, job))
     assert set(made[0]) == set(made[1])
@@ -486,9 +522,7 @@ def test_a_frozen_encoder_stays_as_it_was(new_store):
 
 def test_a_new_head_is_new_and_the_encoder_is_kept(new_store):
     clip = ZeroShot(glyph_clip(), templates=("the digit {}",))
-    recipe = FineTune(
-        clip, head="random", train_on=few(), epochs=1, batch_size=16, optimizer=SGD(lr=1e-12, momentum=0.0)
-    )
+    recipe = FineTune(clip, head="random", train_on=few(), epochs=1, batch_size=16, optimizer=SGD(lr=1e-12, momentum=0.0))
     job, context = prepared(recipe, new_store)
     (start,) = [j for j in context.plan.jobs.values() if j.kind == "zero-shot"]
     run_with_parents(job, context)
@@ -509,10 +543,7 @@ def test_schedules_are_torchs(name, warmup):
         "triangle": Triangle(warmup),
         "step": Step(3, warmup=warmup),
     }[name]
-    found = [
-        learning_rate_factor(schedule, step=s, total=steps * epochs, steps_per_epoch=steps)
-        for s in range(steps * epochs)
-    ]
+    found = [schedule.multiplier(step=s, total=steps * epochs, steps_per_epoch=steps) for s in range(steps * epochs)]
     first = int(warmup * steps)
     remaining = steps * epochs - first
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -531,19 +562,17 @@ def test_schedules_are_torchs(name, warmup):
 
 
 def test_weight_decay_is_on_matrices_and_kernels_only():
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.Linear(4, 2)
-    )
-    groups = parameter_groups(model.parameters(), AdamW(lr=1e-3, weight_decay=0.2))
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    groups = AdamW(lr=1e-3, weight_decay=0.2).groups(model.parameters())
     assert [[p.ndim for p in g["params"]] for g in groups] == [[4, 2], [1, 1, 1, 1]]
     assert [g["weight_decay"] for g in groups] == [0.2, 0.0]
-    (everything,) = parameter_groups(model.parameters(), AdamW(lr=1e-3, weight_decay=0.2, decay_all=True))
+    (everything,) = AdamW(lr=1e-3, weight_decay=0.2, decay_all=True).groups(model.parameters())
     assert len(everything["params"]) == 6
 
 
 @pytest.mark.parametrize(("declared", "kind"), [(SGD(lr=0.1), "SGD"), (Adam(lr=0.1), "Adam"), (AdamW(lr=0.1), "AdamW")])
 def test_optimisers_are_torchs(declared, kind):
-    made = build_optimizer([torch.nn.Parameter(torch.zeros(2, 2))], declared, fused=False)
+    made = declared.build([torch.nn.Parameter(torch.zeros(2, 2))], fused=False)
     assert type(made).__name__ == kind
 
 

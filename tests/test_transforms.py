@@ -27,14 +27,26 @@ from shiftline import (
     Transform,
     VerticalFlip,
 )
-from shiftline.data.pixels import apply_transforms, chosen_words
+from shiftline.data.pixels import apply_transforms
 from shiftline.errors import DataError, DeclarationError
 
 WORDS = ("cat", "dog", "ship")
 EVERY = [
-    Invert(), VerticalFlip(), Rotate(20), Blur(1.5), Noise(0.2), Contrast(0.5), Brightness(1.4), Saturation(0.3), JPEG(20),
-    Pixelate(5), Occlusion(0.2), TextOverlay(WORDS, choose="wrong"), Recolour(), Tint(p=0.5),
-]  # fmt: skip
+    Invert(),
+    VerticalFlip(),
+    Rotate(20),
+    Blur(1.5),
+    Noise(0.2),
+    Contrast(0.5),
+    Brightness(1.4),
+    Saturation(0.3),
+    JPEG(20),
+    Pixelate(5),
+    Occlusion(0.2),
+    TextOverlay(WORDS, choose="wrong"),
+    Recolour(),
+    Tint(p=0.5),
+]
 
 
 def images(count=12, height=36, width=28, seed=0):
@@ -130,13 +142,13 @@ def test_occlusion_covers_its_share_with_one_rectangle_anywhere():
 def test_wrong_words_are_wrong_and_spread_over_the_other_classes():
     labels, ids = torch.arange(3000) % 3, torch.arange(3000)
     overlay = TextOverlay(WORDS, choose="wrong")
-    words = chosen_words(overlay, labels, ids)
+    words = overlay.chosen(labels, ids)
     assert (words != labels).all()
     for label in range(3):
         others = words[labels == label]
         assert abs((others == others[0]).float().mean() - 0.5) < 0.06
-    assert torch.equal(chosen_words(overlay.replace(choose="right"), labels, ids), labels)
-    anything = chosen_words(overlay.replace(choose="any"), labels, ids)
+    assert torch.equal(overlay.replace(choose="right").chosen(labels, ids), labels)
+    anything = overlay.replace(choose="any").chosen(labels, ids)
     assert all(abs((anything == word).float().mean() - 1 / 3) < 0.04 for word in range(3))
 
 
@@ -160,12 +172,9 @@ class Returns(Transform):
     what: str = "nan"
 
     def apply(self, images, labels, ids):
-        return {
-            "nan": images.float() / 0 - images.float() / 0,
-            "float": images.float(),
-            "smaller": images[:, :, 1:],
-            "list": [1],
-        }[self.what]
+        return {"nan": images.float() / 0 - images.float() / 0, "float": images.float(), "smaller": images[:, :, 1:], "list": [1]}[
+            self.what
+        ]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +207,7 @@ def test_a_text_per_class_is_needed():
         (lambda: TextOverlay(()), "one text or more"),
         (lambda: TextOverlay(("a", " ")), "none of them empty"),
         (lambda: TextOverlay(("a",), choose="wrong"), "two or more"),
-        (lambda: TextOverlay(("a",), choose="sometimes"), "choose any, right or wrong"),
+        (lambda: TextOverlay(("a",), choose="sometimes"), "choose one of any, right, wrong"),
         (lambda: TextOverlay(("a",), height=2), "above 0 and at most 1"),
     ],
 )

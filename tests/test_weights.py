@@ -115,12 +115,7 @@ def test_writing_in_place_makes_no_second_copy():
         (states(1), states(2), float("nan"), "alpha is nan"),
         (states(1), {"x": torch.zeros(1)}, 0.5, "are missing in end, for example 'a.bias'"),
         ({"w": torch.zeros(2)}, {"w": torch.zeros(3)}, 0.5, r"'w' has the shape \(2,\) at the start and \(3,\)"),
-        (
-            {"w": torch.tensor([float("nan")])},
-            {"w": torch.zeros(1)},
-            0.5,
-            "'w' holds NaN or infinite values at the start",
-        ),
+        ({"w": torch.tensor([float("nan")])}, {"w": torch.zeros(1)}, 0.5, "'w' holds NaN or infinite values at the start"),
         ({"w": torch.zeros(1)}, {"w": torch.tensor([float("inf")])}, 0.5, "infinite values at the end"),
     ],
 )

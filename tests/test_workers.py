@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from shiftline import SGD, ExperimentManager, FromScratch, Recipe, glyph_net, handwritten_digits
-from shiftline.declare.expressions import Model
-from shiftline.jobs.context import NoProgress
+from shiftline.cli.loading import make_study
+from shiftline.contracts.models import Model
+from shiftline.engine.context import NoProgress
+from shiftline.launch import runs
 from shiftline.launch.activity import Activity, doing
 from shiftline.launch.workers import crowding
-from shiftline.loading import make_study
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
 from shiftline.store.upkeep import verify
@@ -30,7 +31,7 @@ STUDY = '''
 import os, signal, time
 
 from shiftline import *
-from shiftline.declare.expressions import Model
+from shiftline.contracts.models import Model
 
 
 class Trouble(Recipe):
@@ -89,11 +90,7 @@ def content(store):
     found = {}
     for key in Store(store).complete():
         manifest = Store(store).manifest(key)
-        found[key] = (
-            manifest.kind,
-            {name: entry["sha256"] for name, entry in manifest.files.items()},
-            dict(manifest.summary),
-        )
+        found[key] = (manifest.kind, {name: entry["sha256"] for name, entry in manifest.files.items()}, dict(manifest.summary))
     return found
 
 
@@ -106,7 +103,7 @@ def alone(tmp_path_factory, data_root):
 
 
 def command(path, store, *options):
-    return [sys.executable, "-m", "shiftline.cli", "run", str(path), "--store", str(store), *options]
+    return [sys.executable, "-m", "shiftline.cli.app", "run", str(path), "--store", str(store), *options]
 
 
 @pytest.mark.slow
@@ -182,18 +179,22 @@ def test_a_job_that_cannot_be_done_blocks_only_what_needs_it(what, options, said
     done = subprocess.run(command(path, store, "--workers", "2", *options), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert said in done.stderr
-    assert "1 jobs failed, 6 need them and were not run" in done.stderr
-    states = json.loads(subprocess.run(
-        [sys.executable, "-m", "shiftline.cli", "status", str(path), "--store", str(store), "--format", "json"],
-        capture_output=True, text=True, check=True,
-    ).stdout)  # fmt: skip
+    assert "1 job failed; 6 jobs did not run" in done.stderr
+    states = json.loads(
+        subprocess.run(
+            [sys.executable, "-m", "shiftline.cli.app", "status", str(path), "--store", str(store), "--format", "json"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
     counts = {state: sum(row["state"] == state for row in states) for state in ("failed", "blocked", "missing")}
     assert counts == {"failed": 1, "blocked": 6, "missing": 0}
     (failed,) = [row for row in states if row["state"] == "failed"]
     assert (
         said.split(" (")[0]
         in subprocess.run(
-            [sys.executable, "-m", "shiftline.cli", "logs", failed["key"], "--store", str(store)],
+            [sys.executable, "-m", "shiftline.cli.app", "logs", failed["key"], "--store", str(store)],
             capture_output=True,
             text=True,
             check=True,
@@ -315,7 +316,7 @@ def test_what_fails_in_another_worker_meanwhile_is_not_tried_again(tmp_path, dat
     study = Spoiled(store=tmp_path, quiet=True)
     own = [job.key for job in study.plan().jobs.values() if job.kind == "own"]
     SPOILED[:], STORES[:] = own, [study.store]
-    study.work(since=time.time() - 60, parent=os.getppid())
+    runs.work(study.declaration(), study.store, study.run_settings, since=time.time() - 60, parent=os.getppid())
     assert sum(map(study.store.has, own)) == 1
 
 
@@ -340,11 +341,19 @@ def test_fail_fast_starts_nothing_more(tmp_path, data_root):
 
 @pytest.mark.slow
 def test_workers_that_cannot_begin_are_no_finished_run(tmp_path, data_root):
+    body = "import pathlib\nfrom shiftline.errors import DataError\nseen = pathlib.Path(__file__).with_suffix('.seen')\nif seen.exists():\n"
+    body += "    raise DataError('the share is not mounted')\nseen.touch()\n"
     path, store = small(tmp_path, data_root, PLAIN)
-    done = subprocess.run(
-        command(path, store, "--retries", "0", "--reader", "dali"), capture_output=True, text=True, check=False
-    )
+    path.write_text(path.read_text().replace("from shiftline import *", f"from shiftline import *\n{body}"))
+    done = subprocess.run(command(path, store, "--retries", "0"), capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "error: there is no reader 'dali': choose auto, ffcv, plain" in done.stderr
-    assert "need them and were not run" in done.stderr
+    assert "the share is not mounted" in done.stderr
+    assert "41 jobs did not run" in done.stderr
     assert "nothing to do" not in done.stdout
+
+
+def test_a_reader_that_is_none_is_refused_before_a_worker_begins(tmp_path, data_root):
+    path, store = small(tmp_path, data_root, PLAIN)
+    done = called("run", path, "--store", store, "--workers", "2", "--reader", "dali")
+    assert done.stderr == "error: there is no reader 'dali': choose auto, ffcv, plain.\n"
+    assert not (store / "attempts").exists()

@@ -48,4 +48,4 @@ class StudyNotFoundError(ShiftlineError):
 
 
 class DeviceError(ShiftlineError):
-    """More devices or processes are asked for than there are, or a library for them is missing."""
+    """More devices or processes are requested than there are, or a library for them is missing."""

@@ -10,7 +10,8 @@ from shiftline.analysis.baseline import BaselineFit, fit_baseline, leave_one_out
 from shiftline.analysis.comparisons import compare, holm, mcnemar
 from shiftline.analysis.correctness import Correctness
 from shiftline.analysis.intervals import clopper_pearson, mean_interval
-from shiftline.analysis.joint import Answers, joint_effective_robustness
+from shiftline.analysis.joint import joint_effective_robustness
+from shiftline.analysis.panels import Answers
 from shiftline.analysis.robustness import effective_robustness, group_means, relative_robustness
 from shiftline.analysis.support import calibration_curve, difficulty, matching_weights, over_thresholds
 

@@ -79,30 +79,29 @@ def tidy_accuracies(
     if names.duplicated().any():
         twice = names[names.duplicated()].iloc[0]
         rows = (np.flatnonzero(names == twice) + 1).tolist()
-        raise AnalysisError(
-            f"the model {twice!r} stands in the rows {', '.join(map(str, rows))}: expected one row per model."
-        )
+        raise AnalysisError(f"the model {twice!r} stands in the rows {', '.join(map(str, rows))}: expected one row per model.")
     chosen = wide[baseline[0]].astype(str) == baseline[1]
     if not chosen.any():
         there = list(dict.fromkeys(wide[baseline[0]].astype(str)))
         more = " ..." if len(there) > 8 else ""
-        raise AnalysisError(
-            f"no row has {baseline[0]}={baseline[1]}: the column {baseline[0]!r} has {', '.join(there[:8])}{more}."
-        )
+        raise AnalysisError(f"no row has {baseline[0]}={baseline[1]}: the column {baseline[0]!r} has {', '.join(there[:8])}{more}.")
     numbers = {column: _numbers(wide[column], column) for column in (reference, *shifts)}
     _check_scale(numbers, percent=percent)
     groups = np.where(chosen, BASELINE, OTHERS)
-    parts = [
+    columns = [
         pd.DataFrame(
             {
-                "model": names, "group": groups, "distribution": REFERENCE if column == reference else column,
-                "value": values / 100 if percent else values, "n": n_reference if column == reference else n_shift,
+                "model": names,
+                "group": groups,
+                "distribution": REFERENCE if column == reference else column,
+                "value": values / 100 if percent else values,
+                "n": n_reference if column == reference else n_shift,
                 "alpha": np.nan,
             }
         )
         for column, values in numbers.items()
-    ]  # fmt: skip
-    return pd.concat(parts, ignore_index=True).astype({"n": float})
+    ]
+    return pd.concat(columns, ignore_index=True).astype({"n": float})
 
 
 def _numbers(column: pd.Series, name: str) -> pd.Series:
@@ -110,9 +109,7 @@ def _numbers(column: pd.Series, name: str) -> pd.Series:
     text = column.notna() & numbers.isna() & (column.astype(str).str.strip() != "")
     if text.any():
         row = int(np.flatnonzero(text)[0])
-        raise AnalysisError(
-            f"row {row + 1} of the column {name!r} holds {column.iloc[row]!r}: expected a number or nothing."
-        )
+        raise AnalysisError(f"row {row + 1} of the column {name!r} holds {column.iloc[row]!r}: expected a number or nothing.")
     if not numbers.notna().any():
         raise AnalysisError(f"the column {name!r} holds no number.")
     return numbers.astype(float)
@@ -142,29 +139,27 @@ def fit_table(
     tidy: pd.DataFrame, shift: str, *, scale: str = "probit", extremes: str = "clip", weights: str = "none"
 ) -> tuple[BaselineFit, pd.DataFrame]:
     """Fit the line of one shift on the baseline rows, and return effective robustness of all rows that have both accuracies."""
-    part = tidy[tidy["distribution"].isin([REFERENCE, shift])]
-    fit = fit_baseline(part, shift=shift, baseline=BASELINE, scale=scale, extremes=extremes, weights=weights)
-    rows = effective_robustness(part, baseline=BASELINE, scale=scale, extremes=extremes, weights=weights)
+    rows_of_shift = tidy[tidy["distribution"].isin([REFERENCE, shift])]
+    fit = fit_baseline(rows_of_shift, shift=shift, baseline=BASELINE, scale=scale, extremes=extremes, weights=weights)
+    rows = effective_robustness(rows_of_shift, baseline=BASELINE, scale=scale, extremes=extremes, weights=weights)
     return fit, rows
 
 
 def fit_document(tidy: pd.DataFrame, shift: str, fit: BaselineFit, rows: pd.DataFrame) -> dict[str, Any]:
     """Return a fit as JSON: the line, what to know of it, and one entry per model."""
     known = rows.dropna(subset=["effective_robustness"])
-    columns = [
-        "model",
-        "group",
-        "reference",
-        "shifted",
-        "predicted",
-        "effective_robustness",
-        "low",
-        "high",
-        "extrapolated",
-    ]
+    columns = ["model", "group", "reference", "shifted", "predicted", "effective_robustness", "low", "high", "extrapolated"]
     models = known[columns].rename(columns={"shifted": "shift"})
     return {
-        "shift": shift, "slope": fit.slope, "intercept": fit.intercept, "r2": fit.r2, "n": fit.n, "scale": fit.scale,
-        "residual_std": fit.residual_std, "weights": fit.weights, "notes": list(fit.notes), "left_out": len(rows) - len(known),
+        "shift": shift,
+        "slope": fit.slope,
+        "intercept": fit.intercept,
+        "r2": fit.r2,
+        "n": fit.n,
+        "scale": fit.scale,
+        "residual_std": fit.residual_std,
+        "weights": fit.weights,
+        "notes": list(fit.notes),
+        "left_out": len(rows) - len(known),
         "models": models.to_dict("records"),
-    }  # fmt: skip
+    }

@@ -36,13 +36,10 @@ def alpha_curve(table: pd.DataFrame, *, group: str) -> pd.DataFrame:
     if rows.empty:
         with_alpha = dict.fromkeys(table.loc[table["alpha"].notna(), "group"])
         raise AnalysisError(
-            f"the group {group!r} has no mixing coefficients: groups that have are "
-            f"{', '.join(map(repr, with_alpha)) or 'none'}."
+            f"the group {group!r} has no mixing coefficients: groups that have are {', '.join(map(repr, with_alpha)) or 'none'}."
         )
     if rows.duplicated(["alpha", "distribution"]).any():
-        raise AnalysisError(
-            f"the group {group!r} holds several curves (one alpha twice): give each pair a group of its own."
-        )
+        raise AnalysisError(f"the group {group!r} holds several curves (one alpha twice): give each pair a group of its own.")
     curve = rows.pivot(index="alpha", columns="distribution", values="value")
     curve = curve[list(dict.fromkeys(rows["distribution"]))]
     shifts = [c for c in curve.columns if c not in (REFERENCE, VALIDATION)]
@@ -91,9 +88,7 @@ def choose_alpha(table: pd.DataFrame, *, group: str, one_standard_error: bool = 
     best = curve[VALIDATION].max()
     slack = 0.0
     if not curve[AVERAGE].notna().any():
-        raise AnalysisError(
-            f"no mixing coefficient of {group!r} has been evaluated on every shift: run the study to its end."
-        )
+        raise AnalysisError(f"no mixing coefficient of {group!r} has been evaluated on every shift: run the study to its end.")
     if one_standard_error:
         if not table["n"].notna().any() if "n" in table.columns else True:
             raise AnalysisError("the one-standard-error rule needs the number of examples: give the table a column n.")

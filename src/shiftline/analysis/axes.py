@@ -25,7 +25,7 @@ class Scale:
     slope : callable
         Derivative of `forward`, for the delta method.
     bounded : bool
-        0 and 1 have no finite place on the axis.
+        0 and 1 have no finite position on the axis.
     """
 
     name: str
@@ -36,7 +36,8 @@ class Scale:
 
 
 def _normal_density(z: Floats) -> Floats:
-    return np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    density: Floats = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    return density
 
 
 SCALES: dict[str, Scale] = {
@@ -62,10 +63,8 @@ def scale_named(name: str) -> Scale:
     return SCALES[name]
 
 
-def inside(
-    values: ArrayLike, n: ArrayLike, scale: Scale, *, extremes: str = "clip"
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Move accuracies of exactly 0 or 1 to where the axis is finite.
+def inside(values: ArrayLike, n: ArrayLike, scale: Scale, *, extremes: str = "clip") -> tuple[Floats, NDArray[np.bool_]]:
+    """Clip accuracies of exactly 0 or 1 to where the axis is finite.
 
     Parameters
     ----------
@@ -97,5 +96,5 @@ def inside(
         raise AnalysisError(f"an accuracy is {bad}: expected fractions from 0 to 1 (percent are divided by 100).")
     touched = ((accuracies == 0) | (accuracies == 1)) & scale.bounded
     edge = 1 / (2 * counts) if extremes == "clip" else np.full_like(accuracies, np.nan)
-    moved = np.where(touched, np.abs(accuracies - edge), accuracies)
-    return moved, touched
+    finite = np.where(touched, np.abs(accuracies - edge), accuracies)
+    return finite, touched

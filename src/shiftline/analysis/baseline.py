@@ -12,6 +12,7 @@ from scipy import stats
 
 from shiftline.analysis.axes import Floats, Scale, inside, scale_named
 from shiftline.analysis.tables import REFERENCE, check_table, panel, shifts_of
+from shiftline.contracts.require import counted
 from shiftline.errors import AnalysisError
 
 FEWEST_MODELS = 3
@@ -47,7 +48,7 @@ class BaselineFit:
         Mean and sum of squared deviations of g(reference).
     x_low, x_high : float
         Smallest and largest reference accuracy of a baseline model: outside, the line is a guess.
-    moved, left_out : int
+    clipped, left_out : int
         Models whose accuracy of 0 or 1 was clipped, and models that were left out (extreme or missing).
     weights : str
         "none", or "binomial": each model weighs as much as the images make its accuracy under shift certain.
@@ -66,7 +67,7 @@ class BaselineFit:
     sxx: float
     x_low: float
     x_high: float
-    moved: int
+    clipped: int
     left_out: int
     weights: str = "none"
     warnings: tuple[str, ...] = ()
@@ -75,12 +76,10 @@ class BaselineFit:
     def notes(self) -> tuple[str, ...]:
         """The warnings, and each use of the policy for accuracies of 0 and 1."""
         notes = list(self.warnings)
-        if self.moved:
-            notes.append(f"{self.moved} baseline models had an accuracy of 0 or 1, which was clipped")
+        if self.clipped:
+            notes.append(f"{counted(self.clipped, 'baseline model')} had an accuracy of 0 or 1, which was clipped")
         if self.left_out:
-            notes.append(
-                f"{self.left_out} of {self.n + self.left_out} baseline models are not in the fit (missing or extreme)"
-            )
+            notes.append(f"{self.left_out} of {self.n + self.left_out} baseline models are not in the fit (missing or extreme)")
         return tuple(notes)
 
     @property
@@ -100,7 +99,7 @@ class BaselineFit:
         return self.variance_at(self._g.forward(np.asarray(reference, dtype=float)))
 
     def variance_at(self, x: Floats) -> Floats:
-        """Return the same for places on the transformed axis. Weights have the mean 1, so that 1/n is theirs too."""
+        """Return the same for points on the transformed axis. Weights have the mean 1, so that 1/n is theirs too."""
         return self.residual_std**2 * (1 / self.n + (x - self.x_mean) ** 2 / self.sxx)
 
     def weights_of(self, shifted: Floats, n: Floats) -> Floats:
@@ -178,8 +177,8 @@ def fit_baseline(
     rows = panel(table, shift, reference=reference)
     rows = rows[rows["group"] == baseline]
     present = rows.dropna(subset=["reference", "shifted"])
-    x, moved_x = inside(present["reference"], present["n_reference"], g, extremes=extremes)
-    y, moved_y = inside(present["shifted"], present["n_shifted"], g, extremes=extremes)
+    x, extreme_x = inside(present["reference"], present["n_reference"], g, extremes=extremes)
+    y, extreme_y = inside(present["shifted"], present["n_shifted"], g, extremes=extremes)
     usable = usable_rows(x, y)
     n = int(usable.sum())
     if n < FEWEST_MODELS:
@@ -202,10 +201,22 @@ def fit_baseline(
     total = float((w * (gy - y_mean) ** 2).sum())
     r2 = 1 - sse / total if total > 0 else 0.0
     return BaselineFit(
-        scale, shift, slope, intercept, r2, n, float(np.sqrt(sse / (n - 2))), x_mean, sxx, float(x[usable].min()),
-        float(x[usable].max()), int(((moved_x | moved_y) & usable).sum()), len(rows) - n, weights,
-        tuple(_warnings(present[usable], r2, n)),
-    )  # fmt: skip
+        scale=scale,
+        shift=shift,
+        slope=slope,
+        intercept=intercept,
+        r2=r2,
+        n=n,
+        residual_std=float(np.sqrt(sse / (n - 2))),
+        x_mean=x_mean,
+        sxx=sxx,
+        x_low=float(x[usable].min()),
+        x_high=float(x[usable].max()),
+        clipped=int(((extreme_x | extreme_y) & usable).sum()),
+        left_out=len(rows) - n,
+        weights=weights,
+        warnings=tuple(_warnings(present[usable], r2, n)),
+    )
 
 
 def usable_rows(x: Floats, y: Floats) -> NDArray[np.bool_]:
@@ -219,11 +230,10 @@ def _weights(shifted: Floats, n: Floats, g: Scale, weights: str) -> Floats:
     if weights != "binomial":
         raise AnalysisError(f"the weights {weights!r} do not exist: choose none or binomial.")
     if not np.isfinite(n).all():
-        raise AnalysisError(
-            "binomial weights need the number of examples of every accuracy: give the table a column n."
-        )
+        raise AnalysisError("binomial weights need the number of examples of every accuracy: give the table a column n.")
     raw = n / np.maximum(shifted * (1 - shifted), 1 / (4 * n)) / g.slope(shifted) ** 2
-    return raw / raw.mean()
+    scaled: Floats = raw / raw.mean()
+    return scaled
 
 
 def runs_of(rows: pd.DataFrame) -> NDArray[np.str_]:
@@ -232,27 +242,23 @@ def runs_of(rows: pd.DataFrame) -> NDArray[np.str_]:
     The column `run` says so; without it the column `recipe` does, in words, which tell less.
     """
     if "run" in rows.columns:
-        return rows["run"].to_numpy(str)
+        named: NDArray[np.str_] = rows["run"].to_numpy(str)
+        return named
     recipes = rows["recipe"].astype(str) if "recipe" in rows.columns else pd.Series(rows.index.astype(str))
-    return recipes.str.replace(r" @ (epoch|step) \d+$", "", regex=True).to_numpy(str)
+    runs: NDArray[np.str_] = recipes.str.replace(r" @ (epoch|step) \d+$", "", regex=True).to_numpy(str)
+    return runs
 
 
 def leave_one_out(
-    table: pd.DataFrame,
-    *,
-    shift: str,
-    baseline: str,
-    scale: str = "probit",
-    extremes: str = "clip",
-    weights: str = "none",
+    table: pd.DataFrame, *, shift: str, baseline: str, scale: str = "probit", extremes: str = "clip", weights: str = "none"
 ) -> pd.DataFrame:
     """Return what the line would be without each baseline model.
 
     Returns
     -------
     DataFrame
-        model, slope, intercept, r2 (of the line without it), residual (its distance to that line, transformed scale), moved (how
-        far its own predicted accuracy moves, a fraction), sorted by the largest absolute `moved`.
+        model, slope, intercept, r2 (of the line without it), residual (its distance to that line, transformed scale), change
+        (of its own predicted accuracy, a fraction), sorted by the largest absolute `change`.
 
     Raises
     ------
@@ -268,23 +274,16 @@ def leave_one_out(
     x, _ = inside(joined["reference"], joined["n_reference"], g, extremes=extremes)
     y, _ = inside(joined["shifted"], joined["n_shifted"], g, extremes=extremes)
     rows = []
-    for place in np.flatnonzero(usable_rows(x, y)):
-        model = joined.index[place]
+    for row in np.flatnonzero(usable_rows(x, y)):
+        model = joined.index[row]
         fit = fit_baseline(table[table["model"] != model], **settings)
-        residual = float(g.forward(y[place : place + 1])[0] - fit.line(x[place]))
-        moved = float(fit.predict(x[place]) - whole.predict(x[place]))
+        residual = float(g.forward(y[row : row + 1])[0] - fit.line(x[row]))
+        change = float(fit.predict(x[row]) - whole.predict(x[row]))
         rows.append(
-            {
-                "model": model,
-                "slope": fit.slope,
-                "intercept": fit.intercept,
-                "r2": fit.r2,
-                "residual": residual,
-                "moved": moved,
-            }
+            {"model": model, "slope": fit.slope, "intercept": fit.intercept, "r2": fit.r2, "residual": residual, "change": change}
         )
     result = pd.DataFrame(rows)
-    return result.sort_values("moved", key=np.abs, ascending=False, ignore_index=True)
+    return result.sort_values("change", key=np.abs, ascending=False, ignore_index=True)
 
 
 def _warnings(rows: pd.DataFrame, r2: float, n: int) -> list[str]:
@@ -294,7 +293,5 @@ def _warnings(rows: pd.DataFrame, r2: float, n: int) -> list[str]:
     if {"recipe", "run"} & set(rows.columns):
         runs = len(set(runs_of(rows)))
         if runs < FEWEST_MODELS:
-            notes.append(
-                f"the {n} points are epochs of {runs} run{'s' if runs > 1 else ''}: the interval is conditional on it"
-            )
+            notes.append(f"the {n} points are epochs of {counted(runs, 'run')}: the interval is conditional on it")
     return notes

@@ -11,14 +11,27 @@ from scipy import stats
 
 from shiftline.analysis.axes import Floats
 from shiftline.analysis.correctness import RESAMPLES
-from shiftline.analysis.joint import Answers, Resampled, resampled_robustness
+from shiftline.analysis.panels import Answers, Resampled, resampled_robustness
 from shiftline.analysis.tables import REFERENCE, check_table
 from shiftline.errors import AnalysisError
 
 COLUMNS = (
-    "shift", "a", "b", "accuracy_difference", "only_a", "only_b", "p_images", "er_difference", "er_low", "er_high", "p_er",
-    "p_seeds", "p_images_holm", "p_er_holm", "p_seeds_holm",
-)  # fmt: skip
+    "shift",
+    "a",
+    "b",
+    "accuracy_difference",
+    "only_a",
+    "only_b",
+    "p_images",
+    "er_difference",
+    "er_low",
+    "er_high",
+    "p_er",
+    "p_seeds",
+    "p_images_holm",
+    "p_er_holm",
+    "p_seeds_holm",
+)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -27,12 +40,12 @@ def mcnemar(only_a: int, only_b: int) -> float:
     Parameters
     ----------
     only_a, only_b : int
-        Images that only the one, only the other model answers rightly.
+        Images that only the one, only the other model classifies correctly.
 
     Returns
     -------
     float
-        Of the hypothesis that a discordant image is as likely to be right in a as in b; 1 where there is none.
+        Of the hypothesis that a discordant image is as likely to be correct in a as in b; 1 where there is none.
     """
     total = only_a + only_b
     return float(stats.binomtest(only_a, total, 0.5).pvalue) if total else 1.0
@@ -92,58 +105,63 @@ def compare(
     sides = [_members(table, name) for name in (a, b)]
     if not answers:
         raise AnalysisError(
-            "no stored answers to compare: shifts whose metric is no share of right answers cannot be compared by images."
+            "no stored answers to compare: shifts whose metric is no share of correct answers cannot be compared by images."
         )
     rows = []
     for shift, found in resampled_robustness(
         table, answers, baseline=baseline, scale=scale, resamples=resamples, seed=seed, reference=REFERENCE
     ).items():
-        places = [_places(found.models, side, shift) for side in sides]
-        one, other = (found.robustness[p] for p in places)
+        positions = [_positions(found.models, side, shift) for side in sides]
+        one, other = (found.robustness[p] for p in positions)
         difference = float(one.mean() - other.mean())
-        variance, df = _variance(found, places)
+        variance, df = _variance(found, positions)
         half = stats.t.ppf((1 + level) / 2, df) * np.sqrt(variance)
-        right = [answers[shift].shifted.of(side).right for side in sides]
+        correct = [answers[shift].shifted.of(side).correct for side in sides]
         counts: tuple[float, float] = (np.nan, np.nan)
         p_images = np.nan
         if len(sides[0]) == len(sides[1]) == 1:
-            counts = int((right[0][0] > right[1][0]).sum()), int((right[1][0] > right[0][0]).sum())
+            counts = int((correct[0][0] > correct[1][0]).sum()), int((correct[1][0] > correct[0][0]).sum())
             p_images = mcnemar(int(counts[0]), int(counts[1]))
         p_seeds = np.nan
         if min(len(side) for side in sides) > 1:
             p_seeds = float(stats.ttest_ind(one, other, equal_var=False).pvalue)
         rows.append(
             {
-                "shift": shift, "a": a, "b": b, "accuracy_difference": float(right[0].mean() - right[1].mean()),
-                "only_a": counts[0], "only_b": counts[1], "p_images": p_images, "er_difference": difference,
-                "er_low": difference - half, "er_high": difference + half, "p_er": _two_sided(difference, variance, df),
+                "shift": shift,
+                "a": a,
+                "b": b,
+                "accuracy_difference": float(correct[0].mean() - correct[1].mean()),
+                "only_a": counts[0],
+                "only_b": counts[1],
+                "p_images": p_images,
+                "er_difference": difference,
+                "er_low": difference - half,
+                "er_high": difference + half,
+                "p_er": _two_sided(difference, variance, df),
                 "p_seeds": p_seeds,
             }
-        )  # fmt: skip
+        )
     result = pd.DataFrame(rows)
     for name in ("p_images", "p_er", "p_seeds"):
         result[f"{name}_holm"] = holm(result[name])
     return result[list(COLUMNS)]
 
 
-def _variance(found: Resampled, places: Sequence[NDArray[np.int64]]) -> tuple[float, float]:
+def _variance(found: Resampled, positions: Sequence[NDArray[np.int64]]) -> tuple[float, float]:
     """Return the variance of a difference of effective robustness, and its degrees of freedom.
 
     The images that both sides share, the line between their reference accuracies, and the seeds of sides with replicates.
     """
-    drawn = found.drawn[:, places[0]].mean(axis=1) - found.drawn[:, places[1]].mean(axis=1)
+    drawn = found.drawn[:, positions[0]].mean(axis=1) - found.drawn[:, positions[1]].mean(axis=1)
     images = float(drawn[np.isfinite(drawn)].var(ddof=1))
     # The predictions of the sides move together: what counts is the distance between them.
-    sides = [
-        np.array([found.jacobian[p].mean(), (found.jacobian[p] * (found.x[p] - found.fit.x_mean)).mean()])
-        for p in places
-    ]
+    sides = [np.array([found.jacobian[p].mean(), (found.jacobian[p] * (found.x[p] - found.fit.x_mean)).mean()]) for p in positions]
     level, slope = sides[0] - sides[1]
     line = found.fit.residual_std**2 * (level**2 / found.fit.n + slope**2 / found.fit.sxx)
-    parts = [(line, found.fit.n - 2)]
-    parts += [(float(found.robustness[p].var(ddof=1)) / len(p), len(p) - 1) for p in places if len(p) > 1]
-    total = images + sum(part for part, _ in parts)
-    spread = sum(part**2 / df for part, df in parts)
+    estimated = [(line, found.fit.n - 2)]
+    estimated += [(float(found.robustness[p].var(ddof=1)) / len(p), len(p) - 1) for p in positions if len(p) > 1]
+    total = images + sum(variance for variance, _ in estimated)
+    spread = sum(variance**2 / df for variance, df in estimated)
     return total, total**2 / spread if spread > 0 else 1e9
 
 
@@ -164,8 +182,8 @@ def _members(table: pd.DataFrame, name: str) -> list[str]:
     return models
 
 
-def _places(models: Sequence[str], side: Sequence[str], shift: str) -> NDArray[np.int64]:
-    where = {model: place for place, model in enumerate(models)}
+def _positions(models: Sequence[str], side: Sequence[str], shift: str) -> NDArray[np.int64]:
+    where = {model: position for position, model in enumerate(models)}
     if missing := [model for model in side if model not in where]:
         raise AnalysisError(f"{missing[0]!r} has no value on {shift!r} and its reference: run the study to its end.")
     return np.array([where[model] for model in side])

@@ -1,4 +1,4 @@
-"""Which images a model classifies rightly, and resampling of images that all models and both axes share."""
+"""Which images a model classifies correctly, and resampling of images that all models and both axes share."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Correctness:
     Attributes
     ----------
     models : tuple of str
-    right : uint8 array of shape (models, images)
-        1 where the answer is right.
+    correct : uint8 array of shape (models, images)
+        1 where the answer is correct.
     ids : int64 array of shape (images,)
         Positions of the images in their source.
     source : str
@@ -33,27 +33,27 @@ class Correctness:
     """
 
     models: tuple[str, ...]
-    right: NDArray[np.uint8]
+    correct: NDArray[np.uint8]
     ids: NDArray[np.int64]
     source: str
 
     def __post_init__(self) -> None:
-        if self.right.shape != (len(self.models), len(self.ids)):
+        if self.correct.shape != (len(self.models), len(self.ids)):
             raise AnalysisError(
                 f"answers of {len(self.models)} models on {len(self.ids)} images need the shape "
-                f"({len(self.models)}, {len(self.ids)}), got {self.right.shape}."
+                f"({len(self.models)}, {len(self.ids)}), got {self.correct.shape}."
             )
 
     @property
     def accuracies(self) -> Floats:
         """Fractions, shape (models,)."""
-        accuracies: Floats = self.right.mean(axis=1, dtype=np.float64)
+        accuracies: Floats = self.correct.mean(axis=1, dtype=np.float64)
         return accuracies
 
     @property
     def accuracies_by_image(self) -> Floats:
-        """Share of the models that are right, shape (images,)."""
-        shares: Floats = self.right.mean(axis=0, dtype=np.float64)
+        """Share of the models that are correct, shape (images,)."""
+        shares: Floats = self.correct.mean(axis=0, dtype=np.float64)
         return shares
 
     def of(self, models: Sequence[str]) -> Correctness:
@@ -64,21 +64,19 @@ class Correctness:
         AnalysisError
             One of them has no answers here.
         """
-        places = {model: place for place, model in enumerate(self.models)}
-        if missing := [model for model in models if model not in places]:
+        index = {model: row for row, model in enumerate(self.models)}
+        if missing := [model for model in models if model not in index]:
             raise AnalysisError(
                 f"{missing[0]!r} has no stored answers on {self.source}: run the study to its end, or leave the model out."
             )
-        return Correctness(tuple(models), self.right[[places[model] for model in models]], self.ids, self.source)
+        return Correctness(tuple(models), self.correct[[index[model] for model in models]], self.ids, self.source)
 
 
-def resampled_accuracies(
-    axes: Mapping[str, Correctness], *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, Floats]:
+def resampled_accuracies(axes: Mapping[str, Correctness], *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Floats]:
     """Resample the images of every source, and return the accuracies of all models on all axes for each resample.
 
     The Poisson bootstrap: every image of a source has an independent Poisson(1) weight, the same for all models and for every axis
-    that shows the image; an accuracy is the weighted share of right answers. For the numbers of images here it is the multinomial
+    that shows the image; an accuracy is the weighted share of correct answers. For the numbers of images here it is the multinomial
     bootstrap (Chamandy et al. 2012), as one matrix product.
 
     Parameters
@@ -90,20 +88,20 @@ def resampled_accuracies(
     dict
         By the names of `axes`: arrays of shape (resamples, models), fractions.
     """
-    parts: dict[str, list[Floats]] = {name: [] for name in axes}
+    chunks: dict[str, list[Floats]] = {name: [] for name in axes}
     sources: dict[str, list[str]] = {}
     for name, axis in axes.items():
         sources.setdefault(axis.source, []).append(name)
     for number, (source, names) in enumerate(sorted(sources.items())):
         size = 1 + max(int(axes[name].ids.max()) for name in names)
-        columns = {name: np.ascontiguousarray(axes[name].right.T, dtype=np.float32) for name in names}
+        columns = {name: np.ascontiguousarray(axes[name].correct.T, dtype=np.float32) for name in names}
         for weights in _weights(size, resamples, seed=[seed, number, *source.encode()]):
             for name in names:
                 ids = axes[name].ids
                 shown = weights if np.array_equal(ids, np.arange(size)) else weights[:, ids]
                 total = shown.sum(axis=1, dtype=np.float64)[:, None]
-                parts[name].append((shown @ columns[name]) / np.maximum(total, 1))
-    return {name: np.concatenate(chunks) for name, chunks in parts.items()}
+                chunks[name].append((shown @ columns[name]) / np.maximum(total, 1))
+    return {name: np.concatenate(drawn) for name, drawn in chunks.items()}
 
 
 def _weights(size: int, resamples: int, *, seed: Sequence[int]) -> Iterator[NDArray[np.float32]]:

@@ -23,7 +23,7 @@ def interpolation_table(rows: Sequence[Mapping[str, Any]], *, reference: str, sh
     Parameters
     ----------
     rows : sequence of mappings
-        One per model, as `shiftline.experiments.rows` reads them: `alpha`, `freeze_encoder`, `exp_name`, and the numbers.
+        One per model, as `shiftline.papers.rows` reads them: `alpha`, `freeze_encoder`, `exp_name`, and the numbers.
     reference : str
         Name of the reference's number, ``ImageNet:top1``.
     shifts : sequence of str
@@ -46,9 +46,7 @@ def interpolation_table(rows: Sequence[Mapping[str, Any]], *, reference: str, sh
         method = LINEAR if row.get("freeze_encoder") else END_TO_END
         if len(names) > 1 and row.get("exp_name"):
             method = f"{method} {row['exp_name']}"
-        found.append(
-            {"method": method, "alpha": float(row["alpha"]), **{name: row[name] for name in (reference, *shifts)}}
-        )
+        found.append({"method": method, "alpha": float(row["alpha"]), **{name: row[name] for name in (reference, *shifts)}})
     table = pd.DataFrame(found).drop_duplicates()
     if (twice := table[table.duplicated(["method", "alpha"])]).size:
         raise AnalysisError(
@@ -72,11 +70,11 @@ def interpolation_summary(table: pd.DataFrame) -> pd.DataFrame:
     """
     numbers = [name for name in table.columns if name not in ("method", "alpha")]
     found: list[dict[str, Any]] = []
-    for method, part in table.groupby("method", sort=False):
+    for method, rows in table.groupby("method", sort=False):
         for alpha, label in ((0.0, "zero-shot (alpha 0)"), (1.0, "fine-tuned (alpha 1)"), (0.5, "alpha 0.5")):
-            there = part.loc[np.isclose(part["alpha"], alpha), numbers]
+            there = rows.loc[np.isclose(rows["alpha"], alpha), numbers]
             found += [{"method": method, "row": label, **row} for row in there.to_dict("records")]
-        found.append({"method": method, "row": BEST, **part[numbers].max().to_dict()})
-        chosen = {name: part["alpha"].iloc[int(part[name].argmax())] for name in numbers}
+        found.append({"method": method, "row": BEST, **rows[numbers].max().to_dict()})
+        chosen = {name: rows["alpha"].iloc[int(rows[name].argmax())] for name in numbers}
         found.append({"method": method, "row": "its alpha", **chosen})
     return pd.DataFrame(found)

@@ -66,7 +66,7 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Mean:
     numbers = np.asarray(values, dtype=float)
     n = len(numbers)
     if n == 0:
-        raise AnalysisError("a mean of no values was asked for: expected at least one replicate.")
+        raise AnalysisError("a mean of no values was requested: expected at least one replicate.")
     mean = float(numbers.mean())
     if n == 1:
         return Mean(mean, float("nan"), float("nan"), 1)

@@ -15,9 +15,21 @@ from shiftline.analysis.tables import AVERAGE, REFERENCE, averaged, check_table,
 from shiftline.errors import AnalysisError
 
 COLUMNS = (
-    "shift", "model", "group", "key", "reference", "shifted", "predicted", "effective_robustness", "low", "high", "scale",
-    "r2", "n_baseline", "extrapolated",
-)  # fmt: skip
+    "shift",
+    "model",
+    "group",
+    "key",
+    "reference",
+    "shifted",
+    "predicted",
+    "effective_robustness",
+    "low",
+    "high",
+    "scale",
+    "r2",
+    "n_baseline",
+    "extrapolated",
+)
 
 
 def effective_robustness(
@@ -51,7 +63,7 @@ def effective_robustness(
     -------
     DataFrame
         One row per shift and model, columns `COLUMNS`; fractions, NaN where a value is missing. ``attrs["notes"]`` holds what a
-        reader has to know of each shift's line. With several shifts (parts of others aside), rows of the shift "average" hold
+        reader has to know of each shift's line. With several shifts (subsets of others aside), rows of the shift "average" hold
         the averages of the per-shift values (of the interval's ends too: its width is that of fully correlated lines).
 
     Raises
@@ -63,9 +75,7 @@ def effective_robustness(
     chosen = shifts_of(table, shifts, reference=reference)
     settings = {"baseline": baseline, "reference": reference, "scale": scale, "extremes": extremes, "weights": weights}
     fits = {shift: fit_baseline(table, shift=shift, **settings) for shift in chosen}
-    rows = pd.concat(
-        [_rows(panel(table, shift, reference=reference), fit, extremes, level) for shift, fit in fits.items()]
-    )
+    rows = pd.concat([_rows(panel(table, shift, reference=reference), fit, extremes, level) for shift, fit in fits.items()])
     if len(whole := averaged(table, chosen)) > 1:
         rows = pd.concat([rows, _averages(rows[rows["shift"].isin(whole)])])
     result = rows[list(COLUMNS)].reset_index(drop=True)
@@ -153,11 +163,11 @@ def relative_robustness(
         raise AnalysisError(f"there is no model {before!r} to compare with: there are {', '.join(map(repr, models))}.")
     rows = []
     for shift in shifts_of(table, shifts):
-        part = table[table["distribution"] == shift].set_index("model")
-        if before not in part.index:
+        on_shift = table[table["distribution"] == shift].set_index("model")
+        if before not in on_shift.index:
             raise AnalysisError(f"{before!r} has no value on {shift!r}: evaluate it there first.")
-        base = part.loc[before]
-        for model, row in part.iterrows():
+        base = on_shift.loc[before]
+        for model, row in on_shift.iterrows():
             low = high = np.nan
             if np.isfinite([row["n"], base["n"], row["value"], base["value"]]).all():
                 counts = [round(r["value"] * r["n"]) for r in (row, base)]
@@ -165,10 +175,14 @@ def relative_robustness(
                 low, high = float(ends.low), float(ends.high)
             rows.append(
                 {
-                    "shift": shift, "model": model, "group": row.get("group"),
-                    "relative_robustness": row["value"] - base["value"], "low": low, "high": high,
+                    "shift": shift,
+                    "model": model,
+                    "group": row.get("group"),
+                    "relative_robustness": row["value"] - base["value"],
+                    "low": low,
+                    "high": high,
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(rows)
 
 
@@ -187,12 +201,17 @@ def group_means(robustness: pd.DataFrame, *, level: float = 0.95) -> pd.DataFram
         model of the group has no value.
     """
     rows = []
-    for (shift, group), part in robustness.groupby(["shift", "group"], sort=False):
-        mean = mean_interval(part["effective_robustness"], level=level)
+    for (shift, group), of_group in robustness.groupby(["shift", "group"], sort=False):
+        mean = mean_interval(of_group["effective_robustness"], level=level)
         rows.append(
             {
-                "shift": shift, "group": group, "effective_robustness": mean.mean, "low": mean.low, "high": mean.high,
-                "models": mean.n, "extrapolated": bool(part["extrapolated"].any()),
+                "shift": shift,
+                "group": group,
+                "effective_robustness": mean.mean,
+                "low": mean.low,
+                "high": mean.high,
+                "models": mean.n,
+                "extrapolated": bool(of_group["extrapolated"].any()),
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""Effective robustness on the in- and out-of-support parts of a shift, over thresholds, and matched in difficulty."""
+"""Effective robustness on the in- and out-of-support subsets of a shift, over thresholds, and matched in difficulty."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from shiftline.analysis.axes import Floats
 from shiftline.analysis.correctness import Correctness
 from shiftline.analysis.intervals import clopper_pearson
-from shiftline.analysis.joint import Answers, joint_effective_robustness
+from shiftline.analysis.joint import joint_effective_robustness
+from shiftline.analysis.panels import Answers
 from shiftline.analysis.robustness import effective_robustness
 from shiftline.analysis.tables import REFERENCE, check_table
 from shiftline.errors import AnalysisError
 
 FEWEST = 50
-"""Examples of a part: with fewer an accuracy is known to no better than 14 points."""
+"""Examples of a subset: with fewer an accuracy is known to no better than 14 points."""
 
 
 def calibration_curve(bins: Sequence[Sequence[float]]) -> pd.DataFrame:
@@ -49,7 +50,7 @@ def over_thresholds(
     scale: str = "probit",
     resamples: int = 400,
 ) -> pd.DataFrame:
-    """Return effective robustness of every group on both parts of a shift, for several thresholds of the density ratio.
+    """Return effective robustness of every group on both subsets of a shift, for several thresholds of the density ratio.
 
     Parameters
     ----------
@@ -63,8 +64,8 @@ def over_thresholds(
     Returns
     -------
     DataFrame
-        threshold, part ("in", "out", and "out, matched": weighted to the in-support part's difficulty), n, and the columns of
-        `joint_effective_robustness` by group (matched: of single models averaged, without a joint interval). Parts with
+        threshold, subset ("in", "out", and "out, matched": weighted to the in-support subset's difficulty), n, and the columns of
+        `joint_effective_robustness` by group (matched: of single models averaged, without a joint interval). Subsets with
         fewer than 50 examples, and those on which no line can be fitted, are left out.
     """
     ratio_of = dict(zip(ids.tolist(), ratios.tolist(), strict=True))
@@ -72,23 +73,27 @@ def over_thresholds(
     rows = []
     for threshold in thresholds:
         inside = known >= threshold
-        for part, mask in (("in", inside), ("out", known < threshold)):
+        for subset, mask in (("in", inside), ("out", known < threshold)):
             if mask.sum() < FEWEST:
                 continue
             shown = answers.shifted
-            cut = Correctness(shown.models, shown.right[:, mask], shown.ids[mask], shown.source)
+            cut = Correctness(shown.models, shown.correct[:, mask], shown.ids[mask], shown.source)
             try:
                 found = joint_effective_robustness(
                     _with_shift(table, shift, dict(zip(cut.models, cut.accuracies, strict=True)), int(mask.sum())),
-                    {shift: Answers(answers.reference, cut)}, baseline=baseline, by="group", scale=scale, resamples=resamples,
-                )  # fmt: skip
+                    {shift: Answers(answers.reference, cut)},
+                    baseline=baseline,
+                    by="group",
+                    scale=scale,
+                    resamples=resamples,
+                )
             except AnalysisError:
                 continue
-            rows.append(found.assign(threshold=threshold, part=part, n=int(mask.sum())))
+            rows.append(found.assign(threshold=threshold, subset=subset, n=int(mask.sum())))
         if FEWEST <= inside.sum() <= len(inside) - FEWEST:
             rows += _matched(table, answers.shifted, inside, shift, baseline, threshold, scale)
     if not rows:
-        raise AnalysisError(f"no threshold leaves a part of {shift!r} with {FEWEST} examples or more and a line.")
+        raise AnalysisError(f"no threshold leaves a subset of {shift!r} with {FEWEST} examples or more and a line.")
     return pd.concat(rows, ignore_index=True)
 
 
@@ -121,34 +126,27 @@ def matching_weights(difficulties: Floats, inside: NDArray[np.bool_]) -> Floats:
     Raises
     ------
     AnalysisError
-        No out-of-support example has a difficulty that the in-support part has.
+        No out-of-support example has a difficulty that the in-support subset has.
     """
-    values, place = np.unique(difficulties.round(9), return_inverse=True)
-    counts = [np.bincount(place[mask], minlength=len(values)) for mask in (inside, ~inside)]
+    values, index = np.unique(difficulties.round(9), return_inverse=True)
+    counts = [np.bincount(index[mask], minlength=len(values)) for mask in (inside, ~inside)]
     shares = [count / max(count.sum(), 1) for count in counts]
     with np.errstate(divide="ignore", invalid="ignore"):
-        weights: Floats = np.where(shares[1] > 0, shares[0] / shares[1], 0.0)[place[~inside]]
+        weights: Floats = np.where(shares[1] > 0, shares[0] / shares[1], 0.0)[index[~inside]]
     if not weights.sum() > 0:
-        raise AnalysisError(
-            "the two parts share no difficulty: out-of-support examples cannot be matched to the others."
-        )
-    return weights / weights.mean()
+        raise AnalysisError("the two subsets share no difficulty: out-of-support examples cannot be matched to the others.")
+    scaled: Floats = weights / weights.mean()
+    return scaled
 
 
 def _matched(
-    table: pd.DataFrame,
-    answers: Correctness,
-    inside: NDArray[np.bool_],
-    shift: str,
-    baseline: str,
-    threshold: float,
-    scale: str,
+    table: pd.DataFrame, answers: Correctness, inside: NDArray[np.bool_], shift: str, baseline: str, threshold: float, scale: str
 ) -> list[pd.DataFrame]:
-    """Return effective robustness on the out-of-support part as difficult as the in-support one; nothing where that cannot be."""
+    """Return effective robustness on the out-of-support subset as difficult as the in-support one; nothing where that cannot be."""
     models = [m for m in dict.fromkeys(table.loc[table["group"] == baseline, "model"]) if m in answers.models]
     try:
         weights = matching_weights(difficulty(answers, models), inside)
-        accuracies = answers.right[:, ~inside] @ weights / weights.sum()
+        accuracies = answers.correct[:, ~inside] @ weights / weights.sum()
         # As many unweighted examples would give an accuracy of the same variance (Kish).
         effective = weights.sum() ** 2 / (weights**2).sum()
         weighted = _with_shift(table, shift, dict(zip(answers.models, accuracies, strict=True)), effective)
@@ -159,4 +157,4 @@ def _matched(
     means = single.groupby("group", sort=False).agg(
         {**dict.fromkeys(numbers, "mean"), "extrapolated": "any", "r2": "first", "n_baseline": "first"}
     )
-    return [means.reset_index().assign(shift=shift, threshold=threshold, part="out, matched", n=int((~inside).sum()))]
+    return [means.reset_index().assign(shift=shift, threshold=threshold, subset="out, matched", n=int((~inside).sum()))]

@@ -16,9 +16,9 @@ NOT_SHIFTS = (REFERENCE, VALIDATION)
 
 
 def check_table(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Return the table with the columns `n` and `se`, NaN where it has none, `label_space`, empty where it has none, and `part`.
+    """Return the table with the columns `n` and `se`, NaN where it has none, `label_space`, empty where it has none, and `subset`.
 
-    `part` marks shifts that are parts of others: they are left out of averages.
+    `subset` marks shifts that are subsets of others: they are left out of averages.
 
     Raises
     ------
@@ -30,15 +30,11 @@ def check_table(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
             raise AnalysisError(f"the table has no column {column!r}: it has {', '.join(map(str, table.columns))}.")
     table = table if "se" in table.columns else table.assign(se=np.nan)
     table = table if "label_space" in table.columns else table.assign(label_space="")
-    table = table if "part" in table.columns else table.assign(part=False)
+    table = table if "subset" in table.columns else table.assign(subset=False)
     if "metric" in table.columns:
-        for (distribution, _), metrics in (
-            table.groupby(["distribution", "label_space"], sort=False)["metric"].unique().items()
-        ):
+        for (distribution, _), metrics in table.groupby(["distribution", "label_space"], sort=False)["metric"].unique().items():
             if len(metrics) > 1:
-                raise AnalysisError(
-                    f"{distribution!r} has values of the metrics {', '.join(sorted(metrics))}: keep one."
-                )
+                raise AnalysisError(f"{distribution!r} has values of the metrics {', '.join(sorted(metrics))}: keep one.")
     twice = table.duplicated(["model", "distribution", "label_space"])
     if twice.any():
         row = table[twice].iloc[0]
@@ -77,9 +73,9 @@ def shifts_of(table: pd.DataFrame, shifts: Sequence[str] | None, *, reference: s
 
 
 def averaged(table: pd.DataFrame, shifts: Sequence[str]) -> list[str]:
-    """Return the shifts that an average is taken over: not those that are parts of others, unless there is nothing else."""
-    parts = set(table.loc[table["part"], "distribution"])
-    return [shift for shift in shifts if shift not in parts] or list(shifts)
+    """Return the shifts that an average is taken over: not those that are subsets of others, unless there is nothing else."""
+    subsets = set(table.loc[table["subset"], "distribution"])
+    return [shift for shift in shifts if shift not in subsets] or list(shifts)
 
 
 def panel(table: pd.DataFrame, shift: str, *, reference: str = REFERENCE) -> pd.DataFrame:

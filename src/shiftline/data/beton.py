@@ -21,13 +21,7 @@ JPEG, RAW = 0, 1
 _TYPE_INT, _TYPE_IMAGE = 1, 2
 
 HEADER = np.dtype(
-    [
-        ("version", "<u2"),
-        ("num_fields", "<u2"),
-        ("page_size", "<u4"),
-        ("num_samples", "<u8"),
-        ("alloc_table_ptr", "<u8"),
-    ],
+    [("version", "<u2"), ("num_fields", "<u2"), ("page_size", "<u4"), ("num_samples", "<u8"), ("alloc_table_ptr", "<u8")],
     align=True,
 )
 FIELD = np.dtype([("type_id", "<u1"), ("name", ("<u1", 16)), ("arguments", ("<u1", (1024,)))], align=True)
@@ -62,13 +56,6 @@ class Index:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    @property
-    def uniform_size(self) -> tuple[int, int] | None:
-        """(height, width) where all images have one, else None."""
-        first = (int(self.height[0]), int(self.width[0]))
-        same = (self.height == first[0]).all() and (self.width == first[1]).all()
-        return first if same else None
 
     def check_ids(self, ids: np.ndarray) -> np.ndarray:
         """Return ids as int64.
@@ -109,7 +96,7 @@ def data_start(count: int, *, page: int = PAGE) -> int:
 
 def _damaged(path: Path, problem: str) -> DataError:
     return DataError(
-        f"{path} is damaged or no .beton file: {problem}. Write it anew (`shiftline data write`, or for a built-in set "
+        f"{path} is damaged or no .beton file: {problem}. Write it again (`shiftline data write`, or for a built-in set "
         "delete the file and its .json)."
     )
 
@@ -163,6 +150,11 @@ def read_index(path: Path) -> Index:
     if (size[raw] != expected[raw]).any():
         raise _damaged(path, "the size of a raw image does not fit its height and width")
     return Index(
-        path, image["mode"].copy(), image["height"].copy(), image["width"].copy(),
-        image["data_ptr"].copy(), size, rows[label_at].astype(np.int64),
-    )  # fmt: skip
+        path,
+        image["mode"].copy(),
+        image["height"].copy(),
+        image["width"].copy(),
+        image["data_ptr"].copy(),
+        size,
+        rows[label_at].astype(np.int64),
+    )

@@ -14,11 +14,22 @@ from typing import Any
 import numpy as np
 
 TRAINING_FONTS = (
-    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
-    "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique",
-    "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta",
-    "cmr10", "cmss10", "cmti10",
-)  # fmt: skip
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSans-Oblique",
+    "DejaVuSans-BoldOblique",
+    "DejaVuSansMono",
+    "DejaVuSansMono-Bold",
+    "DejaVuSansMono-Oblique",
+    "DejaVuSansMono-BoldOblique",
+    "STIXGeneral",
+    "STIXGeneralBol",
+    "STIXGeneralItalic",
+    "STIXGeneralBolIta",
+    "cmr10",
+    "cmss10",
+    "cmti10",
+)
 HELD_OUT_FONTS = ("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic", "cmtt10", "cmb10")
 
 DIGITS = "0123456789"
@@ -70,9 +81,7 @@ def glyph_mask(character: str, font: str, *, stroke: int = 0, size: int = 64) ->
     return np.asarray(mask)
 
 
-def glyph_masks(
-    characters: str, fonts: Sequence[str], *, strokes: Sequence[int] = (0, 1, 2, 3), size: int = 64
-) -> np.ndarray:
+def glyph_masks(characters: str, fonts: Sequence[str], *, strokes: Sequence[int] = (0, 1, 2, 3), size: int = 64) -> np.ndarray:
     """Draw every character in every font and stroke.
 
     Returns
@@ -80,10 +89,5 @@ def glyph_masks(
     ndarray of uint8, shape (characters, fonts, strokes, size, size)
     """
     return np.stack(
-        [
-            np.stack(
-                [np.stack([glyph_mask(c, f, stroke=s, size=size) for s in strokes]) for f in fonts],
-            )
-            for c in characters
-        ]
+        [np.stack([np.stack([glyph_mask(c, f, stroke=s, size=size) for s in strokes]) for f in fonts]) for c in characters]
     )

@@ -38,15 +38,15 @@ def _word(text: str, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return masks[0], masks[1]
 
 
-def write_words(images: Tensor, words: Sequence[str], places: Tensor, *, height: float) -> Tensor:
+def write_words(images: Tensor, words: Sequence[str], positions: Tensor, *, height: float) -> Tensor:
     """Write one word on each image, white with a black edge.
 
     Parameters
     ----------
     images : float tensor, shape (B, 3, H, W), values in [0, 1]
     words : sequence of str, length B
-    places : float tensor, shape (B, 2), values in [0, 1)
-        Where the word stands: from top to bottom, from left to right, of the places where it fits.
+    positions : float tensor, shape (B, 2), values in [0, 1)
+        Where the word stands: from top to bottom, from left to right, of the positions where it fits.
     height : float
         Size of the letters as a share of H.
 
@@ -56,12 +56,12 @@ def write_words(images: Tensor, words: Sequence[str], places: Tensor, *, height:
     """
     tall, wide = images.shape[-2:]
     written = images.clone()
-    for image, word, (down, across) in zip(written, words, places.tolist(), strict=True):
+    for image, word, (down, across) in zip(written, words, positions.tolist(), strict=True):
         ink, edged = _word(word, round(height * tall), max(1, int(WIDEST * wide)))
         ink, edged = ink[:tall], edged[:tall]
         rows, columns = ink.shape
         top, left = int(down * (tall - rows + 1)), int(across * (wide - columns + 1))
-        part = image[:, top : top + rows, left : left + columns]
+        region = image[:, top : top + rows, left : left + columns]
         black = 1 - torch.from_numpy(edged.copy()).to(images)
-        part.copy_(part * black + torch.from_numpy(ink.copy()).to(images))
+        region.copy_(region * black + torch.from_numpy(ink.copy()).to(images))
     return written

@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shiftline.data.augment import augment, centre_boxes, random_boxes
-from shiftline.data.pixels import apply_transforms, resize_and_cut, tv
+from shiftline.contracts.transforms import Augmentation
+from shiftline.data.pixels import apply_transforms, augment, centre_boxes, resize_and_cut, tv
 from shiftline.data.randomness import permutation
 from shiftline.data.readers import PlainReader, Reader, training_reader
 from shiftline.data.views import View
-from shiftline.declare.transforms import Augmentation, RandomResizedCrop
 from shiftline.errors import DataError
 
 MEMORY_LIMIT = 1 << 30
@@ -41,7 +40,7 @@ class Batch:
     weight : float
     partners : Batch or None
         The examples to mix these with.
-    part : int
+    task : int
         Which task of a joint training this is.
     """
 
@@ -52,7 +51,7 @@ class Batch:
     count: int = 0
     weight: float = 1.0
     partners: Batch | None = None
-    part: int = 0
+    task: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -84,7 +83,7 @@ def _channels_first(pixels: np.ndarray) -> Tensor:
 class TrainingBatches:
     """Batches of a training distribution, in an order that is a function of (seed, epoch).
 
-    A batch is a pure function of (seed, epoch, step): it is the same for any number of workers and after a resumption, and
+    A batch is a pure function of (seed, epoch, step): it is the same for any number of threads and after a resumption, and
     through either reader where images are raw and need no resizing (FFCV resizes by area, ours bicubic; the manifest names
     the reader). Small sets are decoded once into memory; larger ones are read ahead by threads.
 
@@ -97,10 +96,10 @@ class TrainingBatches:
     size : int
         Side of the images in pixels: the model's.
     crop : float
-        Share of the shorter side that the centre crop keeps where no random crop is asked for: the model's.
+        Share of the shorter side that the centre crop keeps where no random crop is requested: the model's.
     mixed : bool
         Give every example a partner of its batch, over all ranks.
-    workers : int
+    decode_threads : int
         Threads that read ahead.
     rank, world : int
         Of several processes this one gets every `world`-th example of each batch, from `rank` on.
@@ -125,7 +124,7 @@ class TrainingBatches:
         augmentations: Sequence[Augmentation] = (),
         seed: int = 0,
         mixed: bool = False,
-        workers: int = 2,
+        decode_threads: int = 2,
         rank: int = 0,
         world: int = 1,
         memory_limit: int = MEMORY_LIMIT,
@@ -138,11 +137,10 @@ class TrainingBatches:
                 f"batch_size to {len(view)} or less, or keep more examples."
             )
         self.view, self.batch_size, self.size, self.crop = view, batch_size, size, crop
-        self.augmentations, self.seed, self.workers = tuple(augmentations), seed, max(1, workers)
+        self.augmentations, self.seed, self.decode_threads = tuple(augmentations), seed, max(1, decode_threads)
         self.mixed, self.rank, self.world, self.device = mixed, rank, world, device
         self.reader = reader if isinstance(reader, Reader) else training_reader(view.index, reader)
-        crops = [a for a in self.augmentations if isinstance(a, RandomResizedCrop)]
-        self._random_crop = crops[0] if crops else None
+        self._random_crop = next((a for a in self.augmentations if a.crops), None)
         self._memory: Tensor | None = None
         if self._random_crop is None and len(view.ids) * 3 * size * size <= memory_limit:
             chunks = (view.ids[start : start + 1024] for start in range(0, len(view.ids), 1024))
@@ -166,7 +164,7 @@ class TrainingBatches:
         return permutation(self.seed, epoch, self.view.ids_in(epoch))
 
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from step `first` on. Errors of workers are raised here."""
+        """Yield the batches of an epoch from step `first` on. Errors of threads are raised here."""
         order = self.order(epoch)
         shares = [self._share(cut(order, step, self.batch_size), epoch, step) for step in range(first, self.steps)]
         if self._memory is not None:
@@ -174,11 +172,11 @@ class TrainingBatches:
                 yield self._batch(share, epoch)
             return
         pending: deque[Future[Batch]] = deque()
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="shiftline-read")
+        pool = ThreadPoolExecutor(self.decode_threads, thread_name_prefix="shiftline-read")
         try:
             for share in shares:
                 pending.append(pool.submit(self._batch, share, epoch))
-                if len(pending) > self.workers + 1:
+                if len(pending) > self.decode_threads + 1:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
@@ -186,25 +184,25 @@ class TrainingBatches:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _share(self, ids: np.ndarray, epoch: int, step: int) -> _Share:
-        """Return this rank's part of a step's ids, and their partners."""
-        places = np.arange(len(ids))[self.rank :: self.world]
-        weight = 1.0 if len(places) else 0.0
-        places = places if len(places) else np.zeros(1, dtype=np.int64)
+        """Return this rank's share of a step's ids, and their partners."""
+        mine = np.arange(len(ids))[self.rank :: self.world]
+        weight = 1.0 if len(mine) else 0.0
+        mine = mine if len(mine) else np.zeros(1, dtype=np.int64)
         if not self.mixed:
-            return _Share(ids[places], len(ids), weight)
-        # Everybody's partner is the next one around a random circle: nobody's is itself.
-        circle = permutation(self.seed, epoch * self.steps + step, np.arange(len(ids)), stream="partners")
-        after = np.empty_like(circle)
-        after[circle] = np.roll(circle, -1)
-        return _Share(ids[places], len(ids), weight, ids, after[places])
+            return _Share(ids[mine], len(ids), weight)
+        # The partner of each is the next one around a random ring: none is its own.
+        ring = permutation(self.seed, epoch * self.steps + step, np.arange(len(ids)), stream="partners")
+        after = np.empty_like(ring)
+        after[ring] = np.roll(ring, -1)
+        return _Share(ids[mine], len(ids), weight, ids, after[mine])
 
     def _batch(self, share: _Share, epoch: int) -> Batch:
         batch = replace(self._examples(share.ids, epoch), count=share.count, weight=share.weight)
-        if share.everybody is None or share.partners is None:
+        if share.all_ids is None or share.partners is None:
             return batch
         if self.world > 1:
             # Partners of this rank's examples may be another rank's: they are read here too.
-            return replace(batch, partners=self._examples(share.everybody[share.partners], epoch))
+            return replace(batch, partners=self._examples(share.all_ids[share.partners], epoch))
         rows = torch.from_numpy(share.partners)
         return replace(batch, partners=Batch(batch.images[rows], batch.labels[rows], batch.ids[rows], epoch))
 
@@ -237,17 +235,17 @@ class TrainingBatches:
             heights = widths = np.full(len(ids), self.view.crop)
         if self._random_crop is None:
             return centre_boxes(heights, widths, self.crop)
-        return random_boxes(heights, widths, ids, self._random_crop, seed=self.seed, epoch=epoch)
+        return self._random_crop.boxes(heights, widths, ids, seed=self.seed, epoch=epoch)
 
 
 @dataclass(frozen=True)
 class _Share:
-    """One rank's part of a step; `partners` are places in `everybody`, the ids of the step over all ranks."""
+    """One rank's share of a step; `partners` are positions in `all_ids`, the ids of the step over all ranks."""
 
     ids: np.ndarray
     count: int
     weight: float
-    everybody: np.ndarray | None = None
+    all_ids: np.ndarray | None = None
     partners: np.ndarray | None = None
 
 
@@ -276,15 +274,7 @@ class FeatureBatches:
     source = "features"
 
     def __init__(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        ids: Tensor,
-        *,
-        batch_size: int,
-        seed: int,
-        rank: int = 0,
-        world: int = 1,
+        self, features: Tensor, labels: Tensor, ids: Tensor, *, batch_size: int, seed: int, rank: int = 0, world: int = 1
     ) -> None:
         self.features, self.labels, self.ids = features, labels, ids
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
@@ -310,28 +300,28 @@ class FeatureBatches:
 class JointBatches:
     """Batches of several tasks that take turns: each is of one task, and the turns are a function of (seed, epoch)."""
 
-    def __init__(self, parts: Sequence[TrainingBatches], *, seed: int) -> None:
-        self.parts, self.seed = tuple(parts), seed
+    def __init__(self, tasks: Sequence[TrainingBatches], *, seed: int) -> None:
+        self.tasks, self.seed = tuple(tasks), seed
 
     @property
     def steps(self) -> int:
-        return sum(part.steps for part in self.parts)
+        return sum(task.steps for task in self.tasks)
 
     @property
     def examples(self) -> int:
-        return sum(part.examples for part in self.parts)
+        return sum(task.examples for task in self.tasks)
 
     @property
     def source(self) -> str:
-        return self.parts[0].source
+        return self.tasks[0].source
 
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
-        owners = np.repeat(np.arange(len(self.parts)), [part.steps for part in self.parts])
+        owners = np.repeat(np.arange(len(self.tasks)), [task.steps for task in self.tasks])
         turns = owners[permutation(self.seed, epoch, np.arange(self.steps), stream="turns")]
-        begun = [int((turns[:first] == row).sum()) for row in range(len(self.parts))]
-        streams = [part.epoch(epoch, first=done) for part, done in zip(self.parts, begun, strict=True)]
+        begun = [int((turns[:first] == row).sum()) for row in range(len(self.tasks))]
+        streams = [task.epoch(epoch, first=done) for task, done in zip(self.tasks, begun, strict=True)]
         for row in turns[first:]:
-            yield replace(next(streams[row]), part=int(row))
+            yield replace(next(streams[row]), task=int(row))
 
 
 @dataclass(frozen=True)
@@ -351,7 +341,7 @@ class Chunk:
 
 
 def evaluation_chunks(
-    view: View, *, chunk_size: int = 512, workers: int = 2, rank: int = 0, world: int = 1, device: str = "cpu"
+    view: View, *, chunk_size: int = 512, decode_threads: int = 2, rank: int = 0, world: int = 1, device: str = "cpu"
 ) -> Iterator[Chunk]:
     """Yield every example once, in id order, unpadded, with the shift applied and before any model's resizing.
 
@@ -359,11 +349,11 @@ def evaluation_chunks(
     canonical crop was computed there, else in main memory.
     """
     reader = PlainReader(view.index)
-    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="shiftline-read") as pool:
+    with ThreadPoolExecutor(max(1, decode_threads), thread_name_prefix="shiftline-read") as pool:
         for start in range(rank * chunk_size, len(view), world * chunk_size):
             ids = view.ids[start : start + chunk_size]
-            parts = np.array_split(ids, max(1, workers))
-            images = [image for part in pool.map(reader.images, parts) for image in part]
+            shares = np.array_split(ids, max(1, decode_threads))
+            images = [image for share in pool.map(reader.images, shares) for image in share]
             runs = list(shifted_runs(view, images, ids, device=device))
             yield Chunk(runs, torch.from_numpy(view.labels_of(ids)), torch.from_numpy(ids))
 

@@ -1,7 +1,7 @@
 """Counter-based random numbers: a pure function of (stream, seed, epoch, example id, draw).
 
 There is no generator and no state, so that the numbers of an example do not depend on the batch it comes in, on the
-order, or on the number of workers. Every use names its own stream: two uses with one seed must not see the same numbers
+order, or on the number of threads. Every use names its own stream: two uses with one seed must not see the same numbers
 (a subset drawn with a tint's numbers would keep exactly the examples that were tinted by class).
 
 The hash is SplitMix64's finaliser (Steele, Lea & Flood 2014), applied once per key in 64-bit integer arithmetic that CPU

@@ -7,19 +7,17 @@ by area, ours with libjpeg's accurate one and antialiased bicubic. Evaluation al
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
 import io
 import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from shiftline.data.beton import JPEG, Index
+from shiftline.data.ffcv_native import library_path, native_functions
 from shiftline.errors import DataError
 
 COMPILE_FROM = 20_000
@@ -89,9 +87,7 @@ class Reader(ABC):
     def _crops(self, ids: np.ndarray, boxes: np.ndarray, out: np.ndarray) -> None: ...
 
     def _undecodable(self, row: int, why: str) -> DataError:
-        return DataError(
-            f"example {row} of {self.index.path} cannot be decoded ({why}): the file is damaged. Write it anew."
-        )
+        return DataError(f"example {row} of {self.index.path} cannot be decoded ({why}): the file is damaged. Write it again.")
 
 
 class PlainReader(Reader):
@@ -131,8 +127,8 @@ class FfcvReader(Reader):
     """FFCV's native decoder and resizer (libjpeg-turbo, OpenCV), called from our own loop.
 
     FFCV's `Loader` is not used: it reuses the memory of earlier batches, hangs when a worker raises, and changes torch's
-    number of threads. The loop is compiled with FFCV's compiler for large files and runs as Python for small ones, where
-    compiling would take longer than the epochs.
+    number of threads. The loop is compiled with numba for large files and runs as Python for small ones, where compiling
+    would take longer than the epochs.
     """
 
     name = "ffcv"
@@ -147,14 +143,13 @@ class FfcvReader(Reader):
         height, width = int(self.index.height[row]), int(self.index.width[row])
         out = np.empty((1, height, width, 3), dtype=np.uint8)
         self._crops(np.array([row]), np.array([[0, 0, height, width]]), out)
-        return out[0]
+        image: np.ndarray = out[0]
+        return image
 
     def _crops(self, ids: np.ndarray, boxes: np.ndarray, out: np.ndarray) -> None:
         scratch = np.empty(self._largest * 3, dtype=np.uint8)
         index = self.index
-        bad = self._decode(
-            ids, boxes, out, scratch, self.memory, index.pointer, index.size, index.height, index.width, index.mode
-        )
+        bad = self._decode(ids, boxes, out, scratch, self.memory, index.pointer, index.size, index.height, index.width, index.mode)
         if bad >= 0:
             raise self._undecodable(int(ids[bad]), "libjpeg-turbo refuses it")
 
@@ -172,16 +167,12 @@ def _ffcv_loop(compiled: bool) -> Callable[..., int]:
 
 
 def _make_ffcv_loop(compiled: bool) -> Callable[..., int]:
-    native = _ffcv_bindings()
-    imdecode, memcpy, resize_crop = native.imdecode, native.memcpy, native.resize_crop
-    if compiled:
-        compile_ = _ffcv_compiler()
-        imdecode, memcpy, resize_crop = (compile_(f) for f in (imdecode, memcpy, resize_crop))
+    native_decode, native_copy, native_resize = native_functions()
 
+    # These are compiled below: what they call has to be compiled, or native, too.
     def decode(
-        ids: Any, boxes: Any, out: Any, scratch: Any, memory: Any,
-        pointer: Any, size: Any, heights: Any, widths: Any, modes: Any,
-    ) -> int:  # fmt: skip
+        ids: Any, boxes: Any, out: Any, scratch: Any, memory: Any, pointer: Any, size: Any, heights: Any, widths: Any, modes: Any
+    ) -> int:
         for row in range(len(ids)):
             example = ids[row]
             start = np.int64(pointer[example])
@@ -189,61 +180,45 @@ def _make_ffcv_loop(compiled: bool) -> Callable[..., int]:
             height, width = np.int64(heights[example]), np.int64(widths[example])
             pixels = scratch[: height * width * 3]
             if modes[example] == 0:
-                if imdecode(data, pixels, height, width, height, width, 0, 0, 1, 1, False, False) != 0:
+                failed = native_decode(
+                    data.ctypes.data, data.size, height, width, pixels.ctypes.data, height, width, 0, 0, 1, 1, False, False
+                )
+                if failed != 0:
                     return row
             else:
-                memcpy(data, pixels)
+                native_copy(data.ctypes.data, pixels.ctypes.data, data.size)
             image = pixels.reshape((height, width, 3))
             top, left, tall, wide = boxes[row]
+            target = out[row]
             if tall == out.shape[1] and wide == out.shape[2]:
-                out[row] = image[top : top + tall, left : left + wide]
+                target[:] = image[top : top + tall, left : left + wide]
             else:
-                resize_crop(image, top, top + tall, left, left + wide, out[row])
+                native_resize(
+                    0,
+                    image.ctypes.data,
+                    height,
+                    width,
+                    top,
+                    top + tall,
+                    left,
+                    left + wide,
+                    target.ctypes.data,
+                    target.shape[0],
+                    target.shape[1],
+                )
         return -1
 
-    return compile_(decode) if compiled else decode
+    if not compiled:
+        return decode
+    import numba
 
-
-def _ffcv_bindings() -> Any:
-    """Return the module of FFCV that calls its native code.
-
-    It is imported as if FFCV's package were empty: the package compiles a dictionary for seconds when it is imported, which every
-    process would do anew.
-    """
-    spec = importlib.util.find_spec("ffcv")
-    if spec is None:
-        raise ModuleNotFoundError("No module named 'ffcv'", name="ffcv")
-    names = ("ffcv", "ffcv.libffcv", "ffcv._libffcv")
-    before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
-    try:
-        package = ModuleType("ffcv")
-        package.__spec__ = spec
-        package.__path__ = list(spec.submodule_search_locations or [])
-        sys.modules["ffcv"] = package
-        return importlib.import_module("ffcv.libffcv")
-    finally:
-        for name in names:
-            sys.modules.pop(name, None)
-        sys.modules.update(before)
-
-
-def _ffcv_compiler() -> Callable[..., Any]:
-    """Return FFCV's compiler."""
-    import torch
-
-    threads = torch.get_num_threads()
-    try:
-        from ffcv.pipeline.compiler import Compiler
-    finally:
-        # Importing FFCV sets torch to one thread for the whole process.
-        torch.set_num_threads(threads)
-    compiler: Callable[..., Any] = Compiler.compile
-    return compiler
+    made: Callable[..., int] = numba.njit(fastmath=True, nogil=True, error_model="numpy")(decode)
+    return made
 
 
 def ffcv_is_installed() -> bool:
-    """FFCV can be imported (it is not: the import takes seconds)."""
-    return importlib.util.find_spec("ffcv") is not None
+    """FFCV is there (it is not imported: the import takes seconds)."""
+    return library_path() is not None
 
 
 READERS = ("auto", "ffcv", "plain")
@@ -267,9 +242,7 @@ def training_reader(index: Index, name: str = "auto") -> Reader:
     if name == "plain":
         return PlainReader(index)
     if name == "auto" and not ffcv_is_installed():
-        _say_once(
-            "FFCV is not installed: training reads with Pillow instead (uv pip install 'shiftline[ffcv]' adds it)."
-        )
+        _say_once("FFCV is not installed: training reads with Pillow instead (uv pip install 'shiftline[ffcv]' adds it).")
         return PlainReader(index)
     try:
         return FfcvReader(index)
@@ -278,7 +251,7 @@ def training_reader(index: Index, name: str = "auto") -> Reader:
             _say_once(f"FFCV cannot be imported ({error}): training reads with Pillow instead.")
             return PlainReader(index)
         raise DataError(
-            f'the reader "ffcv" was asked for, but FFCV cannot be imported ({error}). Install it, uv pip install '
+            f'the reader "ffcv" was requested, but FFCV cannot be imported ({error}). Install it, uv pip install '
             "'shiftline[ffcv]', with the system libraries that CONTRIBUTING.md names, or say reader = \"plain\"."
         ) from error
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shiftline.declare.distributions import Split
-from shiftline.declare.label_spaces import LabelSpace
+from shiftline.contracts.distributions import Split
+from shiftline.contracts.label_spaces import LabelSpace
+from shiftline.contracts.records import SplitRecord
 from shiftline.errors import DataError, StoreError
-from shiftline.plan.records import SplitRecord
 from shiftline.store.files import read_json, sha256_of
 
 SCHEMA = 3
@@ -60,7 +60,7 @@ class DataFolder:
     def open(self, split: Split) -> Sidecar:
         """Read the description of a split, and check that the file beside it is the one that was described.
 
-        The check compares size and time, and hashes the file anew where they differ.
+        The check compares size and time, and hashes the file again where they differ.
 
         Raises
         ------
@@ -74,37 +74,40 @@ class DataFolder:
         if document.get("schema") != SCHEMA:
             raise DataError(
                 f"{split} was written by another version of shiftline (schema {document.get('schema')}, this one writes "
-                f"{SCHEMA}). Delete {path} and write the split anew: its fingerprint, and the results made from it, stay."
+                f"{SCHEMA}). Delete {path} and write the split again: its fingerprint, and the results made from it, stay."
             )
         file = document["file"]
         if not beton.is_file():
-            raise DataError(
-                f"{split}: {beton} is missing, its description {path} is there. Restore it, or write it anew."
-            )
+            raise DataError(f"{split}: {beton} is missing, its description {path} is there. Restore it, or write it again.")
         state = beton.stat()
-        if state.st_size != file["size"] or (
-            state.st_mtime_ns != file["mtime_ns"] and sha256_of(beton) != file["sha256"]
-        ):
+        if state.st_size != file["size"] or (state.st_mtime_ns != file["mtime_ns"] and sha256_of(beton) != file["sha256"]):
             raise DataError(
                 f"{split}: fingerprint {document['fingerprint'][:12]}... was recorded for a file of {file['size']} bytes "
                 f"with sha256 {file['sha256'][:12]}..., the file has {state.st_size} bytes and sha256 "
                 f"{sha256_of(beton)[:12]}... ({beton}). Results computed from the former do not describe this file. "
-                f"Restore it, or delete {beton.name} and {path.name} and write the split anew."
+                f"Restore it, or delete {beton.name} and {path.name} and write the split again."
             )
         metadata, recorded = self.metadata(split), document["metadata_file"]
         if not metadata.is_file() or metadata.stat().st_size != recorded["size"]:
             raise DataError(
                 f"{split}: {metadata} {'has another size than was recorded' if metadata.is_file() else 'is missing'}: it has "
-                "the groups of the examples. Restore it, or write the split anew."
+                "the groups of the examples. Restore it, or write the split again."
             )
         space = document["space"]
         record = SplitRecord(
-            document["fingerprint"], document["count"], tuple(document["classes"]), tuple(document["class_counts"]),
+            document["fingerprint"],
+            document["count"],
+            tuple(document["classes"]),
+            tuple(document["class_counts"]),
             class_ids=tuple(document["class_ids"]),
             space=None if space is None else LabelSpace(space["name"], tuple(map(tuple, space["members"]))),
-            metrics=tuple(document["metrics"]), metadata=document["metadata"], grouped=document["grouped"],
-             parts=tuple(document["parts"]), listing=document["listing"],
-        )  # fmt: skip
+            metrics=tuple(document["metrics"]),
+            metadata=document["metadata"],
+            grouped=document["grouped"],
+            subsets=tuple(document["parts"]),
+            listing=document["listing"],
+            shares={(name, found["fingerprint"]): found["count"] for name, found in document.get("shares", {}).items()},
+        )
         return Sidecar(split, beton, record, document["recipe"], file, document["official"], document["skipped"])
 
     def written(self) -> list[Split]:
@@ -112,7 +115,7 @@ class DataFolder:
         return [Split(path.parent.name, path.stem) for path in sorted(self.root.glob("*/*.json"))]
 
     def damaged(self) -> dict[Split, str]:
-        """Hash every written split anew; return what is wrong with those that are damaged."""
+        """Hash every written split again; return what is wrong with those that are damaged."""
         problems = {}
         for split in self.written():
             try:
@@ -125,7 +128,7 @@ class DataFolder:
         return problems
 
     def move_aside(self, split: Split, target: Path) -> None:
-        """Move the files of a split to another folder, so that it can be written anew."""
+        """Move the files of a split to another folder, so that it can be written again."""
         target.mkdir(parents=True, exist_ok=True)
         for path in (self.sidecar(split), self.beton(split), self.metadata(split)):
             if path.exists():

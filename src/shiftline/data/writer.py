@@ -1,7 +1,7 @@
 """The one writer of .beton files: temporary file, checked structure, fingerprint, sidecar, one rename.
 
-The file is written by one thread in id order, so that its bytes do not depend on the number of workers; reading,
-decoding and encoding happen in `workers` threads ahead of it.
+The file is written by one thread in id order, so that its bytes do not depend on the number of threads; reading,
+decoding and encoding happen in `threads` threads ahead of it.
 """
 
 from __future__ import annotations
@@ -13,105 +13,19 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from shiftline.contracts.distributions import Split
 from shiftline.data import beton
+from shiftline.data.examples import Description, Encoding, Example
 from shiftline.data.sidecar import SCHEMA, DataFolder, Sidecar
-from shiftline.declare.distributions import Split
-from shiftline.declare.label_spaces import LabelSpace
 from shiftline.errors import DataError
 from shiftline.store.files import disk_errors, sha256_of, sync, temporary_beside, write_json
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One image to be written.
-
-    Attributes
-    ----------
-    source : Path, bytes, ndarray of uint8 of shape (H, W, 3), or callable
-        An image file, what is in one, pixels, or a function that returns one of these or a PIL image when it is written.
-    label : int
-    group : str
-        What the accuracies of groups are taken over: a hospital, a region, a background, a sequence of frames.
-    path : str
-        Where it came from, relative to the root of the data.
-    metadata : mapping of str to int, float or str
-        Further columns of the Parquet file; every example of a split has the same ones.
-    """
-
-    source: Path | bytes | np.ndarray | Callable[[], Any]
-    label: int
-    group: str = ""
-    path: str = ""
-    metadata: Mapping[str, int | float | str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a data set says about itself besides its images, labels and class names.
-
-    Attributes
-    ----------
-    class_ids : tuple of str
-        What relates its classes to those of other data sets; empty where the names do.
-    space : LabelSpace or None
-        How its classes cover those of the reference that it is a shift of.
-    metrics : tuple of str
-        Official metrics, the one to report first.
-    parts : tuple of str
-        Disjoint parts of the source that the split consists of.
-    official : mapping
-        What a published metric needs besides predictions and metadata (JSON).
-    listing : str
-        Digest of the files that a held-out part was cut from: parts of different listings may overlap.
-    """
-
-    class_ids: tuple[str, ...] = ()
-    space: LabelSpace | None = None
-    metrics: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ()
-    official: Mapping[str, Any] = field(default_factory=dict)
-    listing: str = ""
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """How images are stored.
-
-    Attributes
-    ----------
-    form : str
-        "original": JPEG files keep their own bytes, everything else is stored as raw pixels (lossless);
-        "raw": pixels; "jpeg": encoded anew.
-    short_side : int or None
-        Resize so that the shorter side has this many pixels (antialiased bicubic, PIL), where it is longer.
-    quality : int
-        Of "jpeg".
-    """
-
-    form: str = "original"
-    short_side: int | None = None
-    quality: int = 92
-
-    def __post_init__(self) -> None:
-        if self.form not in ("original", "raw", "jpeg"):
-            raise DataError(f"the encoding {self.form!r} does not exist: choose original, raw or jpeg.")
-        if self.form == "original" and self.short_side is not None:
-            raise DataError('form "original" keeps the bytes of a file and cannot resize: choose raw or jpeg.')
-        if self.short_side is not None and self.short_side < 1:
-            raise DataError(f"the shorter side is {self.short_side} pixels: expected 1 or more.")
-        if not 1 <= self.quality <= 100:
-            raise DataError(f"the JPEG quality is {self.quality}: expected 1 to 100.")
-
-    def as_json(self) -> dict[str, Any]:
-        recipe: dict[str, Any] = {"form": self.form, "short_side": self.short_side}
-        return recipe | ({"quality": self.quality} if self.form == "jpeg" else {})
 
 
 @dataclass(frozen=True)
@@ -131,7 +45,7 @@ def write_split(
     classes: Sequence[str],
     encoding: Encoding = Encoding(),
     description: Description = Description(),
-    workers: int = 2,
+    threads: int = 2,
     page: int = beton.PAGE,
     skip_damaged: bool = False,
     advance: Callable[[], None] = lambda: None,
@@ -164,7 +78,7 @@ def write_split(
         temporary, metadata = temporary_beside(final), temporary_beside(folder.metadata(split))
         try:
             hashes, skipped = _write_beton(
-                temporary, split, examples, encoding, workers, page, skip_damaged=skip_damaged, advance=advance
+                temporary, split, examples, encoding, threads, page, skip_damaged=skip_damaged, advance=advance
             )
             examples = [example for row, example in enumerate(examples) if row not in skipped]
             index = beton.read_index(temporary)
@@ -172,6 +86,7 @@ def write_split(
                 raise DataError(f"{split}: {len(examples)} examples were written, {len(index)} can be read.")
             document = _describe(split, examples, classes, encoding, index, hashes, description)
             document["skipped"] = list(skipped.values())
+            document["shares"] = _shared(folder, split, hashes, document["parts"])
             # The time is set before the rename: the sidecar then describes the file that readers will see.
             os.utime(temporary, ns=(0, 0))
             document["file"] = {"sha256": sha256_of(temporary), "size": temporary.stat().st_size, "mtime_ns": 0}
@@ -188,9 +103,7 @@ def write_split(
     return folder.open(split)
 
 
-def _check(
-    split: Split, examples: Sequence[Example], classes: Sequence[str], description: Description, page: int
-) -> None:
+def _check(split: Split, examples: Sequence[Example], classes: Sequence[str], description: Description, page: int) -> None:
     if not examples:
         raise DataError(f"{split} has no examples to write: check the folder that was given.")
     if page < 1 << 21 or page >= 1 << 32 or page & (page - 1):
@@ -198,17 +111,13 @@ def _check(
     if not description.class_ids and len(set(classes)) < len(classes):
         raise DataError(f"{split}: a class name appears twice in {list(classes)}.")
     if description.class_ids and len(set(description.class_ids)) != len(classes):
-        raise DataError(
-            f"{split}: {len(classes)} classes have {len(set(description.class_ids))} different identifiers."
-        )
+        raise DataError(f"{split}: {len(classes)} classes have {len(set(description.class_ids))} different identifiers.")
     columns = set(examples[0].metadata)
     if taken := columns & {"id", "label", "source_sha256", "group", "path"}:
         raise DataError(f"{split}: the metadata have a column {sorted(taken)[0]!r}, which the writer makes itself.")
     for number, example in enumerate(examples):
         if set(example.metadata) != columns:
-            raise DataError(
-                f"{split}: example {number} has the metadata {sorted(example.metadata)}, others {sorted(columns)}."
-            )
+            raise DataError(f"{split}: example {number} has the metadata {sorted(example.metadata)}, others {sorted(columns)}.")
         if not 0 <= example.label < len(classes):
             raise DataError(
                 f"{split}: example {number} ({example.path}) has the label {example.label}, expected 0 to "
@@ -221,7 +130,7 @@ def _write_beton(
     split: Split,
     examples: Sequence[Example],
     encoding: Encoding,
-    workers: int,
+    threads: int,
     page: int,
     *,
     skip_damaged: bool,
@@ -235,7 +144,7 @@ def _write_beton(
     written = 0
     position = beton.data_start(len(examples), page=page)
     with path.open("wb") as stream:
-        for number, (example, encoded) in enumerate(_encode_all(examples, encoding, workers)):
+        for number, (example, encoded) in enumerate(_encode_all(examples, encoding, threads)):
             advance()
             if isinstance(encoded, Exception):
                 damaged[number] = f"{example.path or number}: {encoded}"
@@ -272,21 +181,17 @@ def _write_beton(
     return hashes, damaged
 
 
-def _encode_all(
-    examples: Sequence[Example], encoding: Encoding, workers: int
-) -> Iterator[tuple[Example, _Encoded | Exception]]:
+def _encode_all(examples: Sequence[Example], encoding: Encoding, threads: int) -> Iterator[tuple[Example, _Encoded | Exception]]:
     """Encode in threads, a bounded number ahead, in order."""
 
     def guarded(example: Example) -> _Encoded | Exception:
         try:
             return _encode(example, encoding)
-        except (
-            Exception
-        ) as error:  # An image that is too large, a file that is none, a dataset that raises: all are listed.
+        except Exception as error:  # An image that is too large, a file that is none, a dataset that raises: all are listed.
             return error
 
-    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        step = 64 * max(1, workers)
+    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        step = 64 * max(1, threads)
         for start in range(0, len(examples), step):
             chunk = examples[start : start + step]
             yield from zip(chunk, pool.map(guarded, chunk), strict=True)
@@ -309,17 +214,25 @@ def _encode(example: Example, encoding: Encoding) -> _Encoded:
         source = given if isinstance(given, bytes) else given.read_bytes()
         image, keep = _open(source)
     sha = hashlib.sha256(source).digest()
-    if encoding.form == "original" and keep is not None:
+    if encoding.format == "original" and keep is not None:
         return _Encoded(keep, beton.JPEG, image.height, image.width, sha)
     if encoding.short_side is not None and min(image.size) > encoding.short_side:
         scale = encoding.short_side / min(image.size)
         width, height = (max(encoding.short_side, round(side * scale)) for side in image.size)
         image = image.resize((width, height), Image.Resampling.BICUBIC)
-    if encoding.form == "jpeg":
+    if encoding.format == "jpeg":
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=encoding.quality, subsampling=0)
         return _Encoded(buffer.getvalue(), beton.JPEG, image.height, image.width, sha)
     return _Encoded(np.asarray(image).tobytes(), beton.RAW, image.height, image.width, sha)
+
+
+def check_readable(example: Example) -> None:
+    """Raise `DataError` unless the image of an example can be read and stored."""
+    try:
+        _encode(example, Encoding("raw"))
+    except Exception as error:
+        raise DataError(f"{example.path or 'an example'} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _open(source: bytes) -> tuple[Any, bytes | None]:
@@ -377,7 +290,7 @@ def _describe(
         "metrics": list(description.metrics),
         "metadata": metadata_digest(examples, description.official),
         "grouped": all(example.group for example in examples),
-        "parts": [part if "/" in part else f"{split.dataset}/{part}" for part in description.parts or (split.split,)],
+        "parts": [name if "/" in name else f"{split.dataset}/{name}" for name in description.subsets or (split.split,)],
         "listing": description.listing,
         "official": dict(description.official),
         "class_counts": np.bincount(index.labels, minlength=len(classes)).tolist(),
@@ -388,6 +301,23 @@ def _describe(
         "recipe": encoding.as_json(),
         "versions": {"shiftline": version("shiftline"), "pillow": version("pillow"), "numpy": version("numpy")},
     }
+
+
+def _shared(folder: DataFolder, split: Split, hashes: Sequence[bytes], subsets: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return how many examples other splits of the data set have too, by content; splits that name a common subset are left out."""
+    from pyarrow import parquet
+
+    own, found = {sha.hex() for sha in hashes}, {}
+    for other in folder.written():
+        if other.dataset != split.dataset or other == split or folder.is_outdated(other):
+            continue
+        record = folder.open(other).record
+        if set(record.subsets) & set(subsets):
+            continue
+        column = parquet.read_table(folder.metadata(other), columns=["source_sha256"])["source_sha256"]
+        if count := len(own.intersection(column.to_pylist())):
+            found[str(other)] = {"count": count, "fingerprint": record.fingerprint}
+    return found
 
 
 def _write_metadata(path: Path, examples: Sequence[Example], hashes: Sequence[bytes]) -> None:

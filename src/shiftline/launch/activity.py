@@ -16,7 +16,7 @@ from shiftline.store.artifacts import Store
 from shiftline.store.files import temporary_beside
 
 if TYPE_CHECKING:
-    from shiftline.jobs.context import Progress
+    from shiftline.engine.context import Progress
 
 EVERY_SECONDS = 1.0
 
@@ -72,9 +72,14 @@ class Activity:
             self.end()
             return
         self._state |= {
-            "keys": [job.key for job in jobs], "kind": jobs[0].kind, "label": jobs[0].label, "held": time.time(),
-            "started": time.time(), "done": 0, "total": 0,
-        }  # fmt: skip
+            "keys": [job.key for job in jobs],
+            "kind": jobs[0].kind,
+            "label": jobs[0].label,
+            "held": time.time(),
+            "started": time.time(),
+            "done": 0,
+            "total": 0,
+        }
         self._write()
 
     def begin(self, label: str, total: int) -> None:
@@ -117,10 +122,18 @@ def doing(store: Store) -> list[Doing]:
             state = json.loads(path.read_bytes())
             found.append(
                 Doing(
-                    state["host"], state["pid"], tuple(state["keys"]), state["kind"], state["label"], state["held"],
-                    state["started"], state["seen"], state["done"], state["total"],
+                    state["host"],
+                    state["pid"],
+                    tuple(state["keys"]),
+                    state["kind"],
+                    state["label"],
+                    state["held"],
+                    state["started"],
+                    state["seen"],
+                    state["done"],
+                    state["total"],
                 )
-            )  # fmt: skip
+            )
         except (OSError, ValueError, KeyError):
             continue
     return found

@@ -1,41 +1,41 @@
-"""Which examples the models of a study answer rightly: read from its scores, joined by key."""
+"""Which examples the models of a study answer correctly: read from its scores, joined by key."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from shiftline.declare.distributions import Split
+from shiftline.analysis.correctness import Correctness
+from shiftline.analysis.panels import Answers
+from shiftline.contracts.distributions import Split
+from shiftline.contracts.files import PER_EXAMPLE
+from shiftline.datasets.catalogue import catalogue
 from shiftline.errors import StoreError
 from shiftline.plan.jobs import Plan
 from shiftline.store.artifacts import Store
-from shiftline.store.names import RIGHT
+
+Arrays = Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Right:
-    """The answers of several models on one distribution in one label space.
+def answers(plan: Plan, store: Store) -> dict[str, Answers]:
+    """Return which examples every model answers correctly, by shift, with those of the reference in its label space.
 
-    Attributes
-    ----------
-    models : tuple of str
-    right : uint8 array of shape (models, examples)
-    ids : int64 array of shape (examples,)
-    source : str
+    Shifts whose metric is no share of correct answers are left out, and so are models without both scores.
     """
+    found, result = _correct_answers(plan, store), {}
+    for (distribution, space), shifted in found.items():
+        reference = found.get(("reference", space))
+        if distribution in dict(plan.study.shifts) and reference is not None:
+            result[distribution] = Answers(reference, shifted)
+    return result
 
-    models: tuple[str, ...]
-    right: np.ndarray
-    ids: np.ndarray
-    source: str
 
+def _correct_answers(plan: Plan, store: Store) -> dict[tuple[str, str], Correctness]:
+    """Return which examples are answered correctly, by (distribution, label space), as far as scores have been made.
 
-def right_answers(plan: Plan, store: Store) -> dict[tuple[str, str], Right]:
-    """Return which examples are answered rightly, by (distribution, label space), as far as scores have been made.
-
-    Only metrics that stand for their distribution and are a share of right answers have them.
+    Only metrics that stand for their distribution and are a share of correct answers have them.
 
     Raises
     ------
@@ -43,38 +43,40 @@ def right_answers(plan: Plan, store: Store) -> dict[tuple[str, str], Right]:
         Two models were scored on other examples.
     """
     complete = store.complete()
-    rows: dict[str, dict[str, np.ndarray]] = {}
+    rows: dict[str, Arrays] = {}
     found: dict[tuple[str, str], dict[str, str]] = {}
     for planned in plan.models:
         for score in planned.scores:
             if not score.primary or score.key not in complete:
                 continue
             if score.key not in rows:
-                has_answers = RIGHT in store.manifest(score.key).files
-                rows[score.key] = load_file(store.file(score.key, RIGHT)) if has_answers else {}
+                rows[score.key] = _per_example(score.key, store)
             if rows[score.key]:
                 found.setdefault((score.distribution, score.space), {})[planned.named.model] = score.key
-    study = plan.study
-    sources = {name: _source(where.source) for name, where in study.evaluated()}
-    return {place: _stacked(place, keys, rows, sources[place[0]]) for place, keys in found.items()}
+    sources = {name: _source(where.source, plan) for name, where in plan.study.evaluated()}
+    return {panel: _stacked(panel, keys, rows, sources[panel[0]]) for panel, keys in found.items()}
 
 
-def _source(split: Split) -> str:
+def _per_example(key: str, store: Store) -> Arrays:
+    """Return the answers behind a score that is a proportion; nothing for others."""
+    if PER_EXAMPLE not in store.manifest(key).files:
+        return {}
+    arrays: Arrays = load_file(store.file(key, PER_EXAMPLE))
+    return arrays if arrays["values"].dtype == np.uint8 else {}
+
+
+def _source(split: Split, plan: Plan) -> str:
     """Return whose images a split shows: stored corruptions are the images of another split."""
-    from shiftline.data.families.catalogue import FAMILIES
-
-    family = FAMILIES.get(split.dataset)
+    family = catalogue(*plan.study.families).families.get(split.dataset)
     return family.origin if family is not None and family.origin else str(split)
 
 
-def _stacked(
-    place: tuple[str, str], keys: dict[str, str], rows: dict[str, dict[str, np.ndarray]], source: str
-) -> Right:
+def _stacked(panel: tuple[str, str], keys: dict[str, str], rows: dict[str, Arrays], source: str) -> Correctness:
     first = rows[next(iter(keys.values()))]["ids"]
     for model, key in keys.items():
         if not np.array_equal(rows[key]["ids"], first):
             raise StoreError(
-                f"{model!r} was scored on other examples of {place[0]!r} than the models before it ({key[:12]}): the score is "
+                f"{model!r} was scored on other examples of {panel[0]!r} than the models before it ({key[:12]}): the score is "
                 "damaged. `shiftline verify --repair` moves damaged artifacts aside, and the next run makes them again."
             )
-    return Right(tuple(keys), np.stack([rows[key]["right"] for key in keys.values()]), first, source)
+    return Correctness(tuple(keys), np.stack([rows[key]["values"] for key in keys.values()]), first, source)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import inspect
 from collections.abc import Iterator
 
-from shiftline.declare.codec import built_in_types
-from shiftline.declare.study import Study
+from shiftline.contracts.identity import Declaration, fields_of
+from shiftline.contracts.plugins import by_tag, declared_types
+from shiftline.contracts.study import Study
 from shiftline.errors import DeclarationError
-from shiftline.identity import Declaration
 from shiftline.store.artifacts import Store
 from shiftline.store.files import read_json, write_json
 
@@ -23,12 +22,10 @@ def check_extensions(study: Study, store: Store, *, write: bool = True) -> None:
     DeclarationError
         The source changed and the revision did not.
     """
-    for cls in sorted(_own_classes(study), key=lambda c: c.tag):
-        if cls.tag in built_in_types():
-            raise DeclarationError(
-                f"the class {cls.__name__} has the tag {cls.tag!r}, which is a built-in's: results of the one would be served "
-                f'for the other. Choose one of your own, for example tag = "my-lab/{cls.tag}".'
-            )
+    own = _own_classes(study)
+    if own:
+        by_tag((*declared_types().values(), *own))  # Two classes of one tag are found.
+    for cls in sorted(own, key=lambda c: c.tag):
         try:
             source = hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()
         except OSError:
@@ -40,7 +37,7 @@ def check_extensions(study: Study, store: Store, *, write: bool = True) -> None:
             if recorded["source_sha256"] != source:
                 raise DeclarationError(
                     f"the class {cls.__name__} ({cls.tag!r}, revision {cls.revision}) was changed since results were made "
-                    f"with it. If its numbers change, set revision = {cls.revision + 1}: the results are made anew. If they "
+                    f"with it. If its numbers change, set revision = {cls.revision + 1}: the results are made again. If they "
                     f"do not (a comment, a name), delete {path}."
                 )
         elif write:
@@ -49,6 +46,7 @@ def check_extensions(study: Study, store: Store, *, write: bool = True) -> None:
 
 def _own_classes(study: Study) -> set[type[Declaration]]:
     roots: list[object] = [study.reference, *(d for _, d in study.shifts), *(m.expression for m in study.models)]
+    roots += study.metrics
     found: set[type[Declaration]] = set()
     seen: set[object] = set()
     pending = roots
@@ -58,11 +56,11 @@ def _own_classes(study: Study) -> set[type[Declaration]]:
             seen.add(value)
             if not type(value).__module__.startswith("shiftline."):
                 found.add(type(value))
-            pending += _parts(value)
+            pending += _below(value)
     return found
 
 
-def _parts(value: Declaration) -> Iterator[object]:
-    for field in dataclasses.fields(value):  # type: ignore[arg-type]
-        part = getattr(value, field.name)
-        yield from part if isinstance(part, tuple) else (part,)
+def _below(value: Declaration) -> Iterator[object]:
+    for field in fields_of(type(value)):
+        below = getattr(value, field.name)
+        yield from below if isinstance(below, tuple) else (below,)

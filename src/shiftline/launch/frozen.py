@@ -12,21 +12,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shiftline.declare.expressions import distinct
-from shiftline.declare.training import devices_asked
+from shiftline.contracts.models import distinct
+from shiftline.contracts.require import counted
 from shiftline.errors import PlanError
-from shiftline.plan.jobs import Job, Plan, execution_groups
+from shiftline.plan.jobs import PREDICT, REPLICATE, Job, Plan, execution_groups
 from shiftline.store.files import read_json, write_json, write_whole
 
 SCHEMA = 1
-LARGEST = {"predict": 32, "score": 256, "ensemble": 256, "select": 256}
-"""Jobs in one line at most: predictions that share a decode, and small ones. Others stand alone."""
-MANY_DEVICES = ("train", "predict", "replicate")
-"""Kinds of jobs that several devices can work on together."""
+MOST_PREDICTIONS, MOST_LIGHT = 32, 256
+"""Jobs in one line at most: predictions that share a decode, and light ones. Others stand alone."""
 
 
 @dataclass(frozen=True)
@@ -89,15 +88,15 @@ def freeze(
     study: str,
     parameters: Sequence[str],
     store: Path,
-    pending: Callable[[Job], bool],
+    pending: AbstractSet[str],
     devices: int | None = None,
 ) -> Submission:
-    """Write the pending jobs of a plan.
+    """Write the pending jobs of a plan, one execution group a line.
 
     Parameters
     ----------
-    pending : callable
-        Whether a job has to be run: it is not complete, not queued, and belongs to the groups that were asked for.
+    pending : set of str
+        Keys of the jobs that have to be run.
     devices : int, optional
         Processes that share each training and prediction; unless given, trainings have what their recipes ask for.
 
@@ -107,13 +106,11 @@ def freeze(
         The folder holds a submission already: its tasks may be in a queue.
     """
     if (folder / "submission.json").exists():
-        raise PlanError(
-            f"{folder} holds a frozen submission already, whose tasks may be in a queue: name another folder."
-        )
+        raise PlanError(f"{folder} holds a frozen submission already, whose tasks may be in a queue: name another folder.")
     lines: list[Line] = []
     waves: list[Wave] = []
     for number, wave in enumerate(plan.waves(), start=1):
-        groups = _lines(job for job in wave if pending(job))
+        groups = _lines(job for job in wave if job.key in pending)
         if groups:
             waves.append(Wave(number, len(lines), len(groups)))
             lines += [
@@ -125,10 +122,15 @@ def freeze(
     write_json(
         folder / "submission.json",
         {
-            "schema": SCHEMA, "study": study, "parameters": list(parameters), "store": str(store), "name": plan.study.name,
-            "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "waves": [vars(wave) for wave in waves],
+            "schema": SCHEMA,
+            "study": study,
+            "parameters": list(parameters),
+            "store": str(store),
+            "name": plan.study.name,
+            "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "waves": [vars(wave) for wave in waves],
         },
-    )  # fmt: skip
+    )
     return Submission(folder, study, tuple(parameters), store, tuple(waves))
 
 
@@ -136,27 +138,31 @@ def _lines(jobs: Iterable[Job]) -> list[list[Job]]:
     """Put the jobs of a wave into lines: what shares a decode, and small ones of a kind, together."""
     together: dict[Any, list[Job]] = {}
     for group in execution_groups(jobs):
-        kind = group[0].kind
-        together.setdefault(kind if kind in LARGEST and kind != "predict" else (kind, group[0].key), []).extend(group)
+        first = group[0]
+        together.setdefault(first.kind if first.light else (first.kind, first.key), []).extend(group)
     return [
         group[start : start + most]
         for group in together.values()
-        for most in [LARGEST.get(group[0].kind, 1)]
+        for most in [MOST_LIGHT if group[0].light else MOST_PREDICTIONS]
         for start in range(0, len(group), most)
     ]
 
 
 def _tasks(job: Job, devices: int | None) -> int:
-    if devices is None:
-        # A replicate's line runs the trainings of a winner: of any candidate.
-        return devices_asked(distinct(job.model)) if job.model is not None and job.kind in ("train", "replicate") else 1
-    return devices if job.kind in MANY_DEVICES else 1
+    # A replicate's line runs the trainings of a winner: of any candidate.
+    trains = job.model is not None and not job.is_evaluation and (job.shared or job.kind == REPLICATE)
+    if devices is not None:
+        return devices if trains or job.shared else 1
+    if not trains:
+        return 1
+    assert job.model is not None
+    return max(model.device_count for model in distinct(job.model))
 
 
 def _label(group: list[Job]) -> str:
     if len(group) == 1:
         return group[0].label
-    return f"{len(group)} models on {group[0].distribution}" if group[0].kind == "predict" else f"{len(group)} jobs"
+    return f"{counted(len(group), 'model')} on {group[0].distribution}" if group[0].kind == PREDICT else counted(len(group), "job")
 
 
 def read_submission(folder: Path) -> Submission:

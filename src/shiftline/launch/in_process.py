@@ -13,17 +13,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shiftline.errors import PlanError
-from shiftline.plan.jobs import Job, Plan, execution_groups
+from shiftline.plan.jobs import SCORE, Job, Plan, execution_groups
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
 from shiftline.store.files import DiskFullError, full_disk
 
 if TYPE_CHECKING:
-    from shiftline.jobs.context import Context
-    from shiftline.jobs.ranks import Ranks
+    from shiftline.engine.context import Context
+    from shiftline.engine.ranks import Ranks
 
-_AFTER_MODELS = ("predict", "ensemble", "score", "select")
-"""The order in which kinds of jobs are run, once no weights can be made."""
 _WAIT_SECONDS = 0.5
 
 
@@ -146,7 +144,7 @@ def run_plan(
             continue
         if context is None:
             context = make_context(plan)
-        context.plan = plan
+        context.use(plan)
         failures = len(outcome.failed)
         finished = _run_batch(ready, context, attempts, outcome, stop, fail_fast=fail_fast, since=since)
         complete |= finished
@@ -155,11 +153,9 @@ def run_plan(
             complete = store.complete()
     outcome.interrupted = outcome.interrupted or stop()
     if not outcome.interrupted:
-        asked = wanted(outcome.plan)
+        requested = wanted(outcome.plan)
         outcome.blocked = [
-            job
-            for key, job in outcome.plan.jobs.items()
-            if key in asked and key not in complete and key not in outcome.failed
+            job for key, job in outcome.plan.jobs.items() if key in requested and key not in complete and key not in outcome.failed
         ]
     outcome.seconds = time.monotonic() - started
     return outcome
@@ -205,12 +201,15 @@ def _ready(plan: Plan, complete: set[str], failed: AbstractSet[str], wanted: Abs
         and not job.deferred
         and all(parent in complete for parent in job.parents)
     ]
-    if makers := [job for job in ready if job.kind not in _AFTER_MODELS]:
-        return makers
-    for kind in _AFTER_MODELS:
-        if chosen := [job for job in ready if job.kind == kind]:
-            return chosen
-    return []
+    rank = {job.key: _turn(job) for job in ready}
+    return [job for job in ready if rank[job.key] == min(rank.values())]
+
+
+def _turn(job: Job) -> int:
+    """Return when a job's turn is: what makes weights first, then predictions, scores, and selections."""
+    if not job.is_evaluation:
+        return 4 if job.light else 0
+    return 3 if job.kind == SCORE else 2 if job.light else 1
 
 
 def _run_batch(
@@ -225,7 +224,7 @@ def _run_batch(
 ) -> set[str]:
     """Run ready jobs group by group; return the keys that are complete afterwards."""
     finished: set[str] = set()
-    pending = [part for group in execution_groups(ready) for part in _without_suspects(group, attempts)]
+    pending = [jobs for group in execution_groups(ready) for jobs in _without_suspects(group, attempts)]
     while pending and not (stop() or outcome.interrupted or (fail_fast and outcome.failed)):
         group = pending.pop(0)
         with ExitStack() as claims:
@@ -250,15 +249,13 @@ def _without_suspects(group: list[Job], attempts: Attempts) -> list[list[Job]]:
     return [*([rest] if rest else []), *([job] for job in suspects)]
 
 
-def _attempt(
-    group: list[Job], context: Context, attempts: Attempts, outcome: Outcome, pending: list[list[Job]]
-) -> set[str]:
-    from shiftline.jobs.context import Interrupted
-    from shiftline.jobs.ranks import is_agreed
-    from shiftline.jobs.run import SHARED, run_group
+def _attempt(group: list[Job], context: Context, attempts: Attempts, outcome: Outcome, pending: list[list[Job]]) -> set[str]:
+    from shiftline.engine.context import Interrupted
+    from shiftline.engine.ranks import is_agreed
+    from shiftline.engine.run import run_group
 
     try:
-        if group[0].kind in SHARED:
+        if group[0].shared:
             context.ranks.broadcast([job.key for job in group])
         with full_disk(context.store.root):
             run_group(group, context)
@@ -285,8 +282,8 @@ def _attempt(
 
 def follow(make_plan: Callable[[], Plan], make_context: Callable[[Plan], Context], ranks: Ranks) -> None:
     """Do this process's share of what rank 0 runs, until rank 0 says that it is over."""
+    from shiftline.engine.run import run_group
     from shiftline.errors import ShiftlineError
-    from shiftline.jobs.run import run_group
 
     context: Context | None = None
     while (keys := ranks.broadcast(None)) is not None:
@@ -294,6 +291,6 @@ def follow(make_plan: Callable[[], Plan], make_context: Callable[[Plan], Context
         plan = make_plan() if context is None or any(key not in context.plan.jobs for key in keys) else context.plan
         if context is None:
             context = make_context(plan)
-        context.plan = plan
+        context.use(plan)
         with suppress(ShiftlineError):  # Rank 0 meets it too, and records it.
             run_group([plan.jobs[key] for key in keys], context)

@@ -24,9 +24,15 @@ class RunProgress:
     def __init__(self, name: str, *, quiet: bool) -> None:
         console = Console(stderr=True)
         self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
-            TimeRemainingColumn(), console=console, disable=quiet or not console.is_terminal, transient=True,
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+            transient=True,
+        )
         self._all = self._bars.add_task(name, total=None)
         self._job = self._bars.add_task("", total=None, visible=False)
 
@@ -64,9 +70,7 @@ class WorkersTable:
     def __init__(self, look: Callable[[], tuple[Plan, set[str], set[str]]], *, quiet: bool) -> None:
         console = Console(stderr=True)
         self._look, self._started, self._first, self._seen = look, time.monotonic(), -1, 0.0
-        self._live = (
-            Live(console=console, transient=True, auto_refresh=False) if console.is_terminal and not quiet else None
-        )
+        self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal and not quiet else None
         self._waves: Table | None = None
 
     @contextmanager
@@ -78,7 +82,7 @@ class WorkersTable:
             yield
 
     def show(self, doings: list[Doing]) -> None:
-        """Draw the tables anew; the store is looked at every other second."""
+        """Draw the tables again; the store is looked at every other second."""
         if self._live is None:
             return
         if self._waves is None or time.monotonic() - self._seen > self.EVERY_SECONDS:
@@ -104,7 +108,5 @@ class WorkersTable:
         table = Table("process", "kind", "job", "progress", "per second")
         for entry in doings:
             share = f"{entry.done} of {entry.total}" if entry.total else ""
-            table.add_row(
-                str(entry.pid), entry.kind, entry.label[:70], share, f"{entry.per_second:.0f}" if entry.done else ""
-            )
+            table.add_row(str(entry.pid), entry.kind, entry.label[:70], share, f"{entry.per_second:.0f}" if entry.done else "")
         return table

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from shiftline.declare.expressions import describe
-from shiftline.declare.sweeps import Best
+from shiftline.contracts.models import describe
+from shiftline.operations.selection import Best
 from shiftline.plan.jobs import Plan
 from shiftline.store.artifacts import Store
 
@@ -63,11 +63,18 @@ def scores(plan: Plan, store: Store) -> Iterator[Score]:
                 made[score.key] = store.manifest(score.key).summary
             found = made.get(score.key, {})
             yield Score(
-                planned.named.model, planned.named.group, recipe, attributes.get("seed"), attributes.get("epoch"),
-                attributes.get("step"), attributes.get("alpha"), planned.other_data, score.distribution, score.space, score.metric,
-                score.primary, found.get("value"), found.get("correct"), found.get("n"), found.get("low"), found.get("high"),
-                score.key,
-            )  # fmt: skip
+                model=planned.named.model,
+                group=planned.named.group,
+                recipe=recipe,
+                **{name: attributes.get(name) for name in ("seed", "epoch", "step", "alpha")},
+                other_data=planned.other_data,
+                distribution=score.distribution,
+                label_space=score.space,
+                metric=score.metric.name,
+                primary=score.primary,
+                **{name: found.get(name) for name in ("value", "correct", "n", "low", "high")},
+                key=score.key,
+            )
 
 
 @dataclass(frozen=True)
@@ -96,16 +103,8 @@ def group_scores(plan: Plan, store: Store) -> Iterator[GroupScore]:
             if groups:
                 seen.add((score.distribution, score.space))
             for subgroup, (correct, n) in groups.items():
-                yield GroupScore(
-                    planned.named.model,
-                    planned.named.group,
-                    score.distribution,
-                    score.space,
-                    subgroup,
-                    correct,
-                    n,
-                    score.key,
-                )
+                names = planned.named.model, planned.named.group, score.distribution, score.space
+                yield GroupScore(*names, subgroup, correct, n, score.key)
 
 
 @dataclass(frozen=True)
@@ -138,14 +137,12 @@ def candidates(plan: Plan, store: Store) -> Iterator[Candidate]:
     """Yield the candidates of every selection of a plan."""
     complete = store.complete()
     for job in plan.jobs.values():
-        if job.kind != "select":
+        if job.kind != Best.kind:
             continue
         assert isinstance(job.model, Best)
-        winner = store.manifest(job.key).summary["position"] if job.key in complete else None
-        for position, (model, keys) in enumerate(zip(job.model.candidates, job.document["candidates"], strict=True)):
+        winner = store.manifest(job.key).summary["index"] if job.key in complete else None
+        metric, rule = job.model.metric.name, job.model.rule
+        for index, (model, keys) in enumerate(zip(job.model.candidates, job.document["candidates"], strict=True)):
             made = all(key in complete for key in keys)
             value = fmean(store.manifest(key).summary["value"] for key in keys) if made else None
-            yield Candidate(
-                job.label, position + 1, describe(model), job.document["metric"], value, job.document["rule"],
-                position == winner, job.key,
-            )  # fmt: skip
+            yield Candidate(job.label, index + 1, describe(model), metric, value, rule, index == winner, job.key)

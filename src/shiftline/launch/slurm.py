@@ -63,9 +63,7 @@ def largest_array() -> int:
     return int(found)
 
 
-def submit(
-    submission: Submission, script: Path, *, options: Sequence[str] = (), after: Sequence[int] = ()
-) -> list[Array]:
+def submit(submission: Submission, script: Path, *, options: Sequence[str] = (), after: Sequence[int] = ()) -> list[Array]:
     """Submit every wave as one array or, where it is larger than SLURM allows, as several.
 
     Parameters
@@ -100,15 +98,23 @@ def submit(
             submitted = []
             for first, count, tasks in _chunks(wave.first, wave.count, lines, most):
                 variables = {
-                    "SHIFTLINE_FROZEN": str(submission.folder), "SHIFTLINE_OFFSET": str(first), "SHIFTLINE_PYTHON": sys.executable,
+                    "SHIFTLINE_FROZEN": str(submission.folder),
+                    "SHIFTLINE_OFFSET": str(first),
+                    "SHIFTLINE_PYTHON": sys.executable,
                     "SHIFTLINE_TASKS": str(tasks),
-                }  # fmt: skip
+                }
                 command = [
-                    "sbatch", "--parsable", f"--array=0-{count - 1}", f"--output={submission.folder}/slurm-%A_%a.out",
-                    f"--job-name=shiftline-{submission.folder.name[:24]}", f"--ntasks={tasks}",
+                    "sbatch",
+                    "--parsable",
+                    f"--array=0-{count - 1}",
+                    f"--output={submission.folder}/slurm-%A_%a.out",
+                    f"--job-name=shiftline-{submission.folder.name[:24]}",
+                    f"--ntasks={tasks}",
                     f"--export=ALL,{','.join(f'{name}={value}' for name, value in variables.items())}",
-                    *([f"--dependency=afterany:{':'.join(map(str, before))}"] if before else []), *options, str(script),
-                ]  # fmt: skip
+                    *([f"--dependency=afterany:{':'.join(map(str, before))}"] if before else []),
+                    *options,
+                    str(script),
+                ]
                 job = int(_ask(*command).strip().split(";")[0])
                 submitted.append(job)
                 arrays.append(Array(job, wave.number, first, count))

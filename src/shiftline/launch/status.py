@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shiftline.launch.activity import Doing, doing
-from shiftline.launch.planning import keys_now, plan_study
-from shiftline.launch.slurm import Queued, queued
+from shiftline.launch.pending import queued_now
 from shiftline.plan.jobs import Job, Plan
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
@@ -59,23 +58,8 @@ def status(plan: Plan, store: Store) -> list[JobStatus]:
     return rows
 
 
-def queued_now(plan: Plan, store: Store) -> dict[str, Queued]:
-    """Return what is in SLURM's queue, under the keys that the plan has now: below a selection they were frozen provisionally."""
-    waiting = queued(store)
-    if not any(key not in plan.jobs for key in waiting):
-        return waiting
-    before = plan_study(plan.study, store, write=False, selections=False)
-    for key in [key for key in waiting if key not in plan.jobs and key in before.jobs]:
-        waiting.update(dict.fromkeys(keys_now(before.jobs[key], plan.study, store), waiting[key]))
-    return waiting
-
-
 def _progress(entry: Doing | None) -> str:
-    return (
-        f", {entry.done} of {entry.total} ({entry.per_second:.0f} per second)"
-        if entry is not None and entry.total
-        else ""
-    )
+    return f", {entry.done} of {entry.total} ({entry.per_second:.0f} per second)" if entry is not None and entry.total else ""
 
 
 def counts(rows: list[JobStatus]) -> dict[str, dict[str, int]]:
@@ -97,11 +81,16 @@ class Explanation:
     relative : Job or None
         The job of the same kind whose document differs in the fewest fields.
     differences : tuple of (path, here, there)
+        "default" where a document leaves the field out.
     """
 
     job: Job
     relative: Job | None
     differences: tuple[tuple[str, Any, Any], ...]
+
+
+DEFAULT = "default"
+"""What stands for a field that a document leaves out."""
 
 
 def explain(plan: Plan, key: str) -> Explanation:
@@ -119,9 +108,9 @@ def explain(plan: Plan, key: str) -> Explanation:
         if other.kind == job.kind and other.key != job.key:
             theirs = _flat(other.document)
             differing = tuple(
-                (path, mine.get(path), theirs.get(path))
+                (path, mine.get(path, DEFAULT), theirs.get(path, DEFAULT))
                 for path in sorted(set(mine) | set(theirs))
-                if mine.get(path) != theirs.get(path)
+                if mine.get(path, DEFAULT) != theirs.get(path, DEFAULT)
             )
             if best is None or len(differing) < best[0]:
                 best = (len(differing), other, differing)

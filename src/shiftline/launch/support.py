@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from shiftline.contracts.distributions import Distribution
+from shiftline.contracts.files import DOMAINS
 from shiftline.data.sidecar import DataFolder
-from shiftline.declare.distributions import Distribution
-from shiftline.declare.support import SupportRatio, describe_classifier
+from shiftline.operations.support.classifiers import describe_classifier
+from shiftline.operations.support.declaration import SupportRatio
 from shiftline.plan.jobs import Plan
 from shiftline.store.artifacts import Store
-from shiftline.store.names import DOMAINS
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,10 @@ class Ratios:
     Attributes
     ----------
     shift : str
-        The study's name of the whole shift, or its description where the study declares parts only.
+        The study's name of the whole shift, or its description where the study declares subsets only.
     key : str
-    parts : mapping
-        Name of a part in the study -> ("in" or "out", threshold).
+    subsets : mapping
+        Name of a subset in the study -> ("in" or "out", threshold).
     classifier : str
     ids, ratios : arrays of shape (n_shift,)
     reference_ids, reference_ratios : arrays of shape (n_reference,)
@@ -37,7 +38,7 @@ class Ratios:
 
     shift: str
     key: str
-    parts: Mapping[str, tuple[str, float]]
+    subsets: Mapping[str, tuple[str, float]]
     classifier: str
     ids: np.ndarray
     ratios: np.ndarray
@@ -52,10 +53,10 @@ def support_ratios(plan: Plan, store: Store) -> list[Ratios]:
     whole = {where.predicted: name for name, where in plan.study.shifts if where.support is None}
     found: dict[SupportRatio, dict[str, tuple[str, float]]] = {}
     for name, where in plan.study.shifts:
-        if (part := where.support) is not None:
-            found.setdefault(part.ratio, {})[name] = (part.part, part.threshold)
+        if (subset := where.support) is not None:
+            found.setdefault(subset.ratio, {})[name] = (subset.side, subset.threshold)
     result = []
-    for expression, parts in found.items():
+    for expression, subsets in found.items():
         key = plan.artifacts[expression]
         if not store.has(key):
             continue
@@ -63,10 +64,18 @@ def support_ratios(plan: Plan, store: Store) -> list[Ratios]:
         shift = whole.get(expression.shifted, str(expression.shifted))
         result.append(
             Ratios(
-                shift, key, parts, describe_classifier(expression.split.classifier), tensors["shift_ids"], tensors["ratios"],
-                tensors["reference_ids"], tensors["reference_ratios"], summary, expression,
+                shift,
+                key,
+                subsets,
+                describe_classifier(expression.split.classifier),
+                tensors["shift_ids"],
+                tensors["ratios"],
+                tensors["reference_ids"],
+                tensors["reference_ratios"],
+                summary,
+                expression,
             )
-        )  # fmt: skip
+        )
     return result
 
 
@@ -79,22 +88,17 @@ def example_images(ratios: Ratios, folder: DataFolder, count: int) -> dict[str, 
         "most in-support", "most out-of-support" (of the shift) and "reference": lists of (uint8 array (H, W, 3), class and ratio).
     """
     order = np.argsort(-ratios.ratios, kind="stable")
+    spread = np.linspace(0, len(ratios.reference_ids) - 1, count).astype(int)
+    shifted, reference = ratios.expression.shifted, ratios.expression.split.reference
     chosen = {
-        "most in-support": (ratios.expression.shifted, ratios.ids, ratios.ratios, order[:count]),
-        "most out-of-support": (ratios.expression.shifted, ratios.ids, ratios.ratios, order[::-1][:count]),
-        "reference": (
-            ratios.expression.split.reference, ratios.reference_ids, ratios.reference_ratios,
-            np.linspace(0, len(ratios.reference_ids) - 1, count).astype(int),
-        ),
-    }  # fmt: skip
-    return {
-        title: _images(where, folder, ids[rows], values[rows]) for title, (where, ids, values, rows) in chosen.items()
+        "most in-support": (shifted, ratios.ids, ratios.ratios, order[:count]),
+        "most out-of-support": (shifted, ratios.ids, ratios.ratios, order[::-1][:count]),
+        "reference": (reference, ratios.reference_ids, ratios.reference_ratios, spread),
     }
+    return {title: _images(where, folder, ids[rows], values[rows]) for title, (where, ids, values, rows) in chosen.items()}
 
 
-def _images(
-    where: Distribution, folder: DataFolder, ids: np.ndarray, values: np.ndarray
-) -> list[tuple[np.ndarray, str]]:
+def _images(where: Distribution, folder: DataFolder, ids: np.ndarray, values: np.ndarray) -> list[tuple[np.ndarray, str]]:
     from shiftline.data.loader import shifted_runs
     from shiftline.data.readers import PlainReader
     from shiftline.data.views import open_view

@@ -1,6 +1,6 @@
 """Several worker processes on one machine, one per GPU or per share of the cores.
 
-Every worker takes what is ready through the store's claims; this process only starts them, shows what they do, and starts anew
+Every worker takes what is ready through the store's claims; this process only starts them, shows what they do, and starts again
 what died. A job that raises is not tried again; a job whose process died is, a given number of times.
 """
 
@@ -209,4 +209,4 @@ def crowding(workers: int, threads: int) -> str | None:
 
 def worker_command(arguments: Sequence[str], since: float, parent: int) -> list[str]:
     """Return the command line of a worker, from the words after ``shiftline run``."""
-    return [sys.executable, "-m", "shiftline.cli", "work", *arguments, "--since", repr(since), "--parent", str(parent)]
+    return [sys.executable, "-m", "shiftline.cli.app", "work", *arguments, "--since", repr(since), "--parent", str(parent)]

@@ -7,21 +7,19 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from shiftline.declare.distributions import Distribution
-from shiftline.declare.expressions import Model
-from shiftline.declare.study import NamedModel, Study
+from shiftline.contracts.distributions import Distribution
+from shiftline.contracts.identity import canonical
+from shiftline.contracts.metrics import Metric
+from shiftline.contracts.models import Model
+from shiftline.contracts.plugins import tagged
+from shiftline.contracts.study import NamedModel, Study
 from shiftline.errors import DeclarationError, PlanError
+from shiftline.plan.facts import Facts
 from shiftline.plan.spaces import Projection
 
-REVISIONS = {
-    "train": 1, "zero-shot": 1, "published": 1, "probe": 1, "dfr": 1, "features": 2, "keep": 1, "greedy-soup": 2, "fisher": 2,
-    "fisher-average": 1, "batch-norm": 1, "own": 1, "domain-features": 1, "domain-tuning": 2, "domain-fold": 2,
-    "support": 1, "support-part": 1, "predict": 2, "ensemble": 1, "score": 3, "select": 2, "replicate": 1,
-}  # fmt: skip
-"""Kinds of jobs. A number is raised when the results of a kind change their meaning: its keys change with it.
-
-"replicate" stands for trainings that are known once a selection is made; nothing is ever stored under its key.
-"""
+PREDICT, SCORE, REPLICATE = "predict", "score", "replicate"
+"""Kinds of jobs that plans are made of besides those of models: a network's predictions, a number, and what stands for trainings
+that are known once a selection is made."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Job:
     key : str
         sha256 of `document`; the address of the output in the store.
     kind : str
-        A key of `REVISIONS`.
+        A model's, or one of `PREDICT`, `SCORE`, `REPLICATE`.
     document : mapping
         The JSON that identity is made of.
     parents : tuple of str
@@ -48,6 +46,14 @@ class Job:
         It depends on a selection that has not been made: its key is provisional, and changes when the winner is known.
     projection : Projection or None
         Of a score: how predictions are brought into its label space.
+    metric : Metric or None
+        Of a score.
+    is_evaluation : bool
+        A prediction of a model on a distribution, or a score of one.
+    shared : bool
+        Several processes can work on it together.
+    light : bool
+        It takes a moment: many are put in one task of a cluster.
     """
 
     key: str
@@ -59,11 +65,16 @@ class Job:
     distribution: Distribution | None = None
     deferred: bool = False
     projection: Projection | None = None
+    metric: Metric | None = None
+    is_evaluation: bool = False
+    shared: bool = False
+    light: bool = False
 
     def fingerprint(self, distribution: Distribution) -> str | None:
         """Return the fingerprint that the data of a distribution had when the job was planned."""
-        found: str | None = self.document.get("data", {}).get(str(distribution.source))
-        return found
+        form = canonical(distribution)
+        read = (data["fingerprint"] for data in self.document.get("data", {}).values() if data["of"] == form)
+        return next(read, None)
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ class PlannedScore:
     ----------
     distribution : str
         "reference", "reference val" or a shift.
-    metric : str
+    metric : Metric
     space : str
         The label space; the reference is scored in that of every shift.
     primary : bool
@@ -83,7 +94,7 @@ class PlannedScore:
     """
 
     distribution: str
-    metric: str
+    metric: Metric
     space: str
     primary: bool
     key: str
@@ -121,6 +132,8 @@ class Plan:
 
     Attributes
     ----------
+    facts : Facts
+        What it was planned from.
     jobs : mapping
         By key, in topological order.
     models : tuple of PlannedModel
@@ -129,10 +142,15 @@ class Plan:
         Key of the artifact that holds the weights, by model expression.
     """
 
-    study: Study
+    facts: Facts
     jobs: Mapping[str, Job]
     models: tuple[PlannedModel, ...]
     artifacts: Mapping[Model, str]
+
+    @property
+    def study(self) -> Study:
+        """The study that was planned."""
+        return self.facts.study
 
     @property
     def deferred(self) -> bool:
@@ -173,13 +191,14 @@ class Plan:
                     f"{self.study.name!r} has no group {pattern!r}: its groups are {', '.join(map(repr, self.study.groups))}."
                 )
             names += found
-        whole = set(self.jobs) if not names else self.ancestors(
-            score.key for model in self.models if model.named.group in names for score in model.scores
-        )  # fmt: skip
+        chosen = (score.key for model in self.models if model.named.group in names for score in model.scores)
+        whole = self.ancestors(chosen) if names else set(self.jobs)
         if not (wanted := set(kinds)):
             return whole
-        if unknown := sorted(wanted - REVISIONS.keys()):
-            raise DeclarationError(f"there is no kind of job {unknown[0]!r}: the kinds are {', '.join(REVISIONS)}.")
+        # A kind that the study has no job of (any more) is no mistake.
+        known = {job.kind for job in self.jobs.values()} | job_kinds()
+        if unknown := sorted(wanted - known):
+            raise DeclarationError(f"there is no kind of job {unknown[0]!r}: the kinds are {', '.join(sorted(known))}.")
         return self.ancestors(key for key in whole if self.jobs[key].kind in wanted)
 
     def ancestors(self, keys: Iterable[str]) -> set[str]:
@@ -210,6 +229,13 @@ class Plan:
         return found[0]
 
 
+def job_kinds() -> set[str]:
+    """Return the kinds of jobs that shiftline and installed plug-ins have."""
+    models = tagged(Model).values()
+    own = {cls.kind for cls in models if cls.kind is not None}
+    return {SCORE, REPLICATE} | own | {cls.prediction_kind for cls in models}
+
+
 LARGEST_GROUP = 256
 """Predictions that are executed together at most: each holds a claim, which is an open file."""
 
@@ -218,9 +244,5 @@ def execution_groups(jobs: Iterable[Job]) -> list[list[Job]]:
     """Put predictions that share a distribution together, so that each image is decoded once; others stay alone."""
     groups: dict[Any, list[Job]] = {}
     for job in jobs:
-        groups.setdefault(job.distribution if job.kind == "predict" else job.key, []).append(job)
-    return [
-        group[start : start + LARGEST_GROUP]
-        for group in groups.values()
-        for start in range(0, len(group), LARGEST_GROUP)
-    ]
+        groups.setdefault(job.distribution if job.kind == PREDICT else job.key, []).append(job)
+    return [group[start : start + LARGEST_GROUP] for group in groups.values() for start in range(0, len(group), LARGEST_GROUP)]

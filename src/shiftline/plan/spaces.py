@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shiftline.declare.distributions import Distribution, Split
-from shiftline.declare.label_spaces import LabelSpace, sub_list
-from shiftline.declare.study import Study
+from shiftline.contracts.distributions import Distribution, Split
+from shiftline.contracts.identity import canonical, digest
+from shiftline.contracts.label_spaces import LabelSpace, sub_list
+from shiftline.contracts.records import SplitRecord
+from shiftline.contracts.study import Study
 from shiftline.errors import DeclarationError
-from shiftline.identity import canonical, digest
-from shiftline.plan.records import SplitRecord
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,13 @@ def scorings(study: Study, splits: Mapping[Split, SplitRecord]) -> dict[str, Sco
         label = next(word for word in choices if word != whole and names.get(word, space).members == space.members)
         names[label] = space
         reference = splits[study.reference.labelled].ids
-        outputs = space.places(reference)
-        own = Projection(label, len(space), outputs, space.places(splits[distribution.source].ids))
+        outputs = space.indices(reference)
+        own = Projection(label, len(space), outputs, space.indices(splits[distribution.source].ids))
         found[name] = Scoring(label, own, Projection(label, len(space), outputs, outputs))
     return found
 
 
-def _space_of(
-    name: str, distribution: Distribution, study: Study, splits: Mapping[Split, SplitRecord]
-) -> LabelSpace | None:
+def _space_of(name: str, distribution: Distribution, study: Study, splits: Mapping[Split, SplitRecord]) -> LabelSpace | None:
     reference, record = splits[study.reference.labelled], splits[distribution.source]
     space = distribution.label_space
     if (other := distribution.classes_of) is not None:

@@ -2,7 +2,8 @@
 
 <root>/artifacts/<first two digits>/<key>/manifest.json + files
 <root>/attempts/<key>/            what was tried: logs, failures, the state of a training that can go on
-<root>/data/  leaves/  studies/   written data, resolved leaves, the keys of the studies that ran
+<root>/data/  backbones/  studies/   written data, resolved backbones, the keys of the studies that ran
+<root>/schema.json                which canonical form its keys are made of
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shiftline.contracts.identity import digest
 from shiftline.errors import StoreError
-from shiftline.identity import digest
 from shiftline.store.files import disk_errors, read_json, sha256_of, sync, temporary_beside, write_json
 from shiftline.store.provenance import provenance
 
 MANIFEST = "manifest.json"
+SCHEMA_FILE = "schema.json"
 MANIFEST_SCHEMA = 1
 
 
@@ -92,6 +94,29 @@ class Store:
             probe.write_bytes(b"")
             probe.unlink()
 
+    def check_schema(self, schema: int) -> None:
+        """Raise `StoreError` where the keys of the store are made of another canonical form. Writes nothing.
+
+        A store from before this was recorded is known by its first manifest.
+        """
+        if (path := self.root / SCHEMA_FILE).is_file():
+            found = read_json(path, what="the schema of the store")["schema"]
+        elif (key := next(iter(self.complete()), None)) is not None:
+            found = self.manifest(key).document.get("schema")
+        else:
+            return
+        if found not in (schema, None):
+            raise StoreError(
+                f"the store {self.root} was written with schema {found}, this version of shiftline has schema {schema}: the same "
+                f"study has other keys, and would be computed again beside the old results. Name another folder (--store DIR; "
+                f"its written data can be kept: move {self.root / 'data'} there), or use the version of shiftline that wrote it."
+            )
+
+    def record_schema(self, schema: int) -> None:
+        """Record which canonical form the keys of the store are made of."""
+        if not (path := self.root / SCHEMA_FILE).is_file():
+            write_json(path, {"schema": schema})
+
     @contextmanager
     def publish(self, key: str, kind: str, document: Mapping[str, Any]) -> Iterator[Draft]:
         """Write an artifact: it appears whole when the block ends, or not at all.
@@ -101,6 +126,8 @@ class Store:
         final = self.path(key)
         started = time.time()
         with disk_errors(self.root):
+            if "schema" in document:
+                self.record_schema(document["schema"])
             final.parent.mkdir(parents=True, exist_ok=True)
             folder = temporary_beside(final)
             folder.mkdir()
@@ -112,9 +139,14 @@ class Store:
                     sync(path)
                     files[path.name] = {"sha256": sha256_of(path), "size": path.stat().st_size}
                 body = {
-                    "schema": MANIFEST_SCHEMA, "key": key, "kind": kind, "document": document, "files": files,
-                    "summary": draft.summary, "provenance": provenance(started),
-                }  # fmt: skip
+                    "schema": MANIFEST_SCHEMA,
+                    "key": key,
+                    "kind": kind,
+                    "document": document,
+                    "files": files,
+                    "summary": draft.summary,
+                    "provenance": provenance(started),
+                }
                 write_json(folder / MANIFEST, body | {"digest": digest(body)})
                 sync(folder)
                 try:

@@ -141,7 +141,8 @@ class Attempts:
     def failure(self, key: str) -> dict[str, Any] | None:
         """Return the last failure of a key, unless a later attempt went well."""
         try:
-            return json.loads((self.folder(key) / "failure.json").read_bytes())
+            found: dict[str, Any] = json.loads((self.folder(key) / "failure.json").read_bytes())
+            return found
         except (FileNotFoundError, ValueError):
             return None
 

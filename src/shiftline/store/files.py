@@ -81,13 +81,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
         with full_disk(folder):
             yield
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (
-            errno.EACCES,
-            errno.EROFS,
-            errno.EPERM,
-            errno.ENOTDIR,
-            errno.EEXIST,
-        ):
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise StoreError(
                 f"{folder} cannot be written ({error.strerror}): expected a folder that you may write to. "
                 "Choose another with --store DIR."

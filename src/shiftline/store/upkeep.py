@@ -23,9 +23,7 @@ class Damage:
     problem: str
 
 
-def verify(
-    store: Store, *, keys: Iterable[str] | None = None, advance: Callable[[], None] = lambda: None
-) -> list[Damage]:
+def verify(store: Store, *, keys: Iterable[str] | None = None, advance: Callable[[], None] = lambda: None) -> list[Damage]:
     """Hash every file of every artifact (or of the given keys) against its manifest."""
     damages = []
     for key in sorted(store.complete() if keys is None else keys):

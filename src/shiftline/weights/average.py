@@ -16,10 +16,7 @@ State = Mapping[str, Tensor]
 
 def check_member(reference: Mapping[str, object], member: State, row: int) -> None:
     """Raise `WeightsError` unless a member has the names of the first one."""
-    for names, where in (
-        (set(reference) - set(member), "is missing in"),
-        (set(member) - set(reference), "is only in"),
-    ):
+    for names, where in ((set(reference) - set(member), "is missing in"), (set(member) - set(reference), "is only in")):
         if names:
             raise WeightsError(
                 f"{sorted(names)[0]!r} {where} member {row}: weights can be combined only between models of one architecture."
@@ -67,9 +64,7 @@ def combine(members: Iterable[State], weights: Sequence[float], *, out: State | 
         There is no member, another number of weights, names or shapes differ, or values are not finite.
     """
     if not weights or not all(math.isfinite(weight) for weight in weights):
-        raise WeightsError(
-            f"the weights of a combination are {list(weights)}: expected finite numbers, one per member."
-        )
+        raise WeightsError(f"the weights of a combination are {list(weights)}: expected finite numbers, one per member.")
     total: _Sum | None = None
     count = 0
     for member in members:
@@ -106,11 +101,11 @@ def tied_names(state: State) -> dict[str, str]:
     """
     held = {name: state[name] for name in state}
     tied: dict[str, str] = {}
-    places: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
+    first: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
     for name, tensor in held.items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        if tensor.numel() and places.setdefault(place, name) != name:
-            tied[name] = places[place]
+        memory = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.numel() and first.setdefault(memory, name) != name:
+            tied[name] = first[memory]
     return tied
 
 
@@ -135,9 +130,7 @@ class _Sum:
     def _begin(self, name: str, tensor: Tensor, weight: float) -> Tensor:
         target = None if self.out is None else self.out[name]
         if target is not None and target.shape != tensor.shape:
-            raise WeightsError(
-                f"out has {name!r} in the shape {tuple(target.shape)}, the weights {tuple(tensor.shape)}."
-            )
+            raise WeightsError(f"out has {name!r} in the shape {tuple(target.shape)}, the weights {tuple(tensor.shape)}.")
         if not tensor.is_floating_point():
             return tensor.clone()
         wide = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
@@ -217,9 +210,7 @@ def fisher_average(
                 shares[name].add_(share)
             else:
                 totals[name], shares[name] = product, share.clone()
-    means = {
-        name: (total / shares[name]).to(dtypes[name]) if name in shares else total for name, total in totals.items()
-    }
+    means = {name: (total / shares[name]).to(dtypes[name]) if name in shares else total for name, total in totals.items()}
     return {name: means[tied.get(name, name)] for name in dtypes}
 
 

@@ -78,9 +78,7 @@ def interpolate(start: State, end: State, alpha: float, *, out: State | None = N
         raise WeightsError(f"out does not have the names of the weights: {odd!r} is on one side only.")
     for name, tensor in (out or {}).items():
         if tensor.shape != start[name].shape:
-            raise WeightsError(
-                f"out has {name!r} in the shape {tuple(tensor.shape)}, the weights {tuple(start[name].shape)}."
-            )
+            raise WeightsError(f"out has {name!r} in the shape {tuple(tensor.shape)}, the weights {tuple(start[name].shape)}.")
     return _write(start, end, float(alpha), out)
 
 
@@ -94,9 +92,9 @@ def _write(start: State, end: State, alpha: float, out: State | None) -> dict[st
     result: dict[str, Tensor] = {}
     done: dict[tuple[int, torch.Size, tuple[int, ...]], Tensor] = {}
     for name, tensor in start.items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        if out is None and tensor.numel() and place in done:
-            result[name] = done[place]
+        memory = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if out is None and tensor.numel() and memory in done:
+            result[name] = done[memory]
             continue
         target = torch.empty_like(tensor) if out is None else out[name]
         if not tensor.is_floating_point() or alpha == 0:
@@ -109,5 +107,5 @@ def _write(start: State, end: State, alpha: float, out: State | None) -> dict[st
         else:
             wide = torch.promote_types(tensor.dtype, torch.float32)
             target.copy_(torch.lerp(tensor.to(wide), end[name].to(wide), alpha))
-        done[place] = result[name] = target
+        done[memory] = result[name] = target
     return result

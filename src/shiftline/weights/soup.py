@@ -77,10 +77,8 @@ def _move(mean: dict[str, Tensor], other: State, share: float) -> None:
             tensor.lerp_(other[name].to(tensor), share)
 
 
-def _rebuild(
-    mean: dict[str, Tensor], member: Callable[[int], AbstractContextManager[State]], kept: Sequence[int]
-) -> None:
-    """Compute the mean of the kept members anew: undoing a step would leave its rounding errors behind."""
+def _rebuild(mean: dict[str, Tensor], member: Callable[[int], AbstractContextManager[State]], kept: Sequence[int]) -> None:
+    """Compute the mean of the kept members again: undoing a step would leave its rounding errors behind."""
     with member(kept[0]) as first:
         for name, tensor in mean.items():
             tensor.copy_(first[name])

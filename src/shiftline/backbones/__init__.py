@@ -1,0 +1,1 @@
+"""The built-in backbones, one file per library; `Architecture` is the base of users' own."""

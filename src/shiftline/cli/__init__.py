@@ -1,0 +1,1 @@
+"""The command line: the verbs of `ExperimentManager`, data, models, clusters, and tables from elsewhere."""

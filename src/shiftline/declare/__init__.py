@@ -1,1 +1,0 @@
-"""Declarations: values that say what a study is. Standard library only."""

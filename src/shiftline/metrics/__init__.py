@@ -1,0 +1,1 @@
+"""The built-in metrics, one class each; they implement what a user's own subclass of `shiftline.Metric` does."""

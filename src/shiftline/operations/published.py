@@ -1,0 +1,90 @@
+"""Published classifiers, as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from shiftline.contracts.backbones import Backbone
+from shiftline.contracts.models import Model, describe
+from shiftline.contracts.require import require
+from shiftline.errors import DeclarationError, ModelError
+
+if TYPE_CHECKING:
+    from shiftline.engine.context import Context
+    from shiftline.plan.facts import Facts, Head
+    from shiftline.plan.jobs import Job
+    from shiftline.store.artifacts import Draft
+
+
+class Published(Model):
+    """A published classifier as it is: the pre-trained weights of timm with the head that they bring, of the reference's classes.
+
+    Parameters
+    ----------
+    model : Backbone
+        ``timm("resnet50.a1_in1k")``, or local weights of one.
+    other_data : bool
+        It was trained on other data than the reference's train split. What a tag says of its training (``in1k``) is yours to
+        read: a baseline is made of classifiers that saw the reference only.
+    """
+
+    tag = "published"
+    kind = "published"
+    unspoken = ("other_data",)
+    model: Backbone
+    _: dataclasses.KW_ONLY
+    other_data: bool = False
+
+    def validate(self) -> None:
+        require(
+            isinstance(self.model, Backbone) and self.model.base.classifies,
+            f"Published(model=...) is {getattr(self.model, 'base', self.model)!r}: expected timm(...), or LocalWeights(timm(...), "
+            "path). Weights of open_clip have no classifier: write one with ZeroShot(...).",
+        )
+
+    def seeded(self, seed: int) -> Model:
+        return self
+
+    def describe(self) -> str:
+        return f"published({self.model})" + (" [reads other data]" if self.other_data else "")
+
+    def check(self, facts: Facts) -> None:
+        facts.require_pretrained(self, self.model)
+        found, classes = facts.record(self.model).num_classes, len(facts.classes)
+        if found not in (None, classes):
+            raise DeclarationError(
+                f"{describe(self)} has a head of {found} classes, the reference has {classes}: only a classifier of its own "
+                "classes is evaluated as it is. Fine-tune it under a new head, or name other weights."
+            )
+
+    def features_seen(self, facts: Facts) -> str:
+        return "plain"
+
+    def head_made(self, facts: Facts) -> Head:
+        found = facts.record(self.model).num_classes
+        return facts.new_head() if found is None else dataclasses.replace(facts.new_head(), count=found)
+
+    def identity(self, facts: Facts) -> dict[str, Any]:
+        return {"classes": len(facts.classes)}
+
+    def produce(self, job: Job, draft: Draft, context: Context) -> None:
+        """Write pre-trained weights with their own head."""
+        import torch
+
+        from shiftline.contracts.files import WEIGHTS
+        from shiftline.networks.pretrained import backbone_spec, classifier_state
+        from shiftline.networks.spec import build_classifier, save_model
+
+        record = context.backbones[self.model]
+        state = classifier_state(self.model, record)
+        classes, expected = len(state["head.weight"]), int(job.document["classes"])
+        if classes != expected:
+            raise ModelError(f"{self.model} has a head of {classes} classes, the reference has {expected}.")
+        spec = backbone_spec(record, num_classes=classes, features="plain")
+        with torch.random.fork_rng(devices=[]):
+            classifier = build_classifier(spec)
+        # Strict: what timm puts between features and head is part of the encoder, or this is refused.
+        classifier.load_state_dict(state)
+        save_model(draft.folder / WEIGHTS, classifier.state_dict(), spec)
+        draft.summary.update(classes=classes)

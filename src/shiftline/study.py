@@ -1,0 +1,249 @@
+"""`ExperimentManager`: what a study declares, and its verbs."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from shiftline.contracts.distributions import Distribution
+from shiftline.contracts.metrics import Metric
+from shiftline.contracts.models import Model
+from shiftline.contracts.reference import Reference
+from shiftline.contracts.study import Models, Study, declare_study
+from shiftline.datasets.catalogue import families_of
+from shiftline.errors import DeclarationError
+from shiftline.launch import runs, upkeep
+from shiftline.launch.frozen import Submission
+from shiftline.launch.pending import freeze_pending
+from shiftline.launch.planning import plan_study
+from shiftline.launch.status import Explanation, JobStatus, explain, status
+from shiftline.plan.jobs import Plan
+from shiftline.store.artifacts import Store
+from shiftline.store.upkeep import Collectable, Damage
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from shiftline.analysis.panels import Answers
+    from shiftline.launch.in_process import Outcome
+
+
+class ExperimentManager:
+    """A study: subclass it, declare, and use the verbs.
+
+    ::
+
+        class MyStudy(sl.ExperimentManager):
+            name = "my-study"
+            reference = sl.handwritten_digits()
+            shifts = {"blur": reference.test.shifted(sl.Blur(2))}
+            baseline = "from scratch"
+
+            def models(self):
+                return {"from scratch": [...], "zero-shot": [...]}
+
+        study = MyStudy(store="results")
+        study.run()
+
+    Attributes
+    ----------
+    name : str
+    reference : Reference
+        Where models are trained, selected and reported.
+    shifts : mapping of str to Distribution
+        Where robustness is measured; may be empty.
+    baseline : str, optional
+        The group of models that fixes the line.
+    metrics : sequence of str or Metric
+        What is scored besides accuracy and the data sets' official metrics: names of built-in metrics, or objects of your own
+        class. All are computed from stored predictions, so that adding one runs no model again.
+    threads : int
+        CPU threads of a job. Results are the same bits for one number of threads on one type of CPU.
+    reader : str
+        Who reads training images: "auto" (FFCV where it can be imported), "ffcv" or "plain" (Pillow). They differ by some grey
+        levels on JPEG images: what is trained with a reader that was named has keys of its own.
+    compiled : bool
+        Compile networks with torch.compile before they are trained: worth it for long trainings on a GPU.
+    tensorboard : bool
+        Write training logs for TensorBoard too, to ``<store>/tensorboard``.
+
+    Parameters
+    ----------
+    store : path
+        The folder of results. Nothing is touched before a verb is called.
+    quiet : bool
+        No progress bars.
+    """
+
+    name: ClassVar[str] = ""
+    reference: Reference | None = None
+    shifts: Mapping[str, Distribution] = {}
+    baseline: str | None = None
+    metrics: Sequence[str | Metric] = ()
+    threads: int = 2
+    reader: str = "auto"
+    compiled: bool = False
+    tensorboard: bool = False
+
+    def __init__(self, *, store: str | os.PathLike[str] = "results", quiet: bool = False) -> None:
+        self.store = Store(store)
+        self.quiet = quiet
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in vars(cls):
+            _refuse_verb(cls, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        _refuse_verb(type(self), name)
+        super().__setattr__(name, value)
+
+    def models(self) -> Models:
+        """Return the groups of models: a list of recipes, one recipe, or a mapping from names to recipes."""
+        raise DeclarationError(
+            f"{type(self).__name__} declares no models: define models(self) and return {{group: [recipe, ...]}}."
+        )
+
+    @property
+    def run_settings(self) -> runs.Settings:
+        """How it is run: threads, reader, compiling, logs, progress bars."""
+        return runs.Settings(self.threads, self.reader, self.compiled, self.tensorboard, self.quiet)
+
+    def declaration(self) -> Study:
+        """Return the study as one value; a `DeclarationError` says what is missing or contradicts itself."""
+        models = {} if self.reference is None else self.models()
+        study = declare_study(self.name, self.reference, self.shifts, models, self.baseline, self.metrics)
+        return dataclasses.replace(study, reader=self.reader, families=families_of(type(self)))
+
+    def plan(self) -> Plan:
+        """Lay out the jobs. Built-in data are written and names are resolved first, where that has not been done."""
+        return plan_study(self.declaration(), self.store)
+
+    def run(self, *, groups: Sequence[str] = (), kinds: Sequence[str] = (), fail_fast: bool = False) -> Outcome:
+        """Run every job that is not complete, in this process; what failed and what is blocked is in the outcome.
+
+        Parameters
+        ----------
+        groups, kinds : sequence of str
+            Only the jobs that the models of these groups need, and those of these kinds with what they need; all where empty.
+        fail_fast : bool
+            Start nothing more once a job has failed; otherwise only what depends on it is left out.
+        """
+        study = self.declaration()
+        return runs.run(study, self.store, self.run_settings, groups=groups, kinds=kinds, fail_fast=fail_fast)
+
+    def make(self, model: Model) -> str:
+        """Make what one expression of the study stands for, and return its key: see `shiftline.launch.runs.make`."""
+        return runs.make(self.declaration(), self.store, self.run_settings, model)
+
+    def freeze(self, folder: str | os.PathLike[str], *, study: str, **options: Any) -> Submission:
+        """Write the pending jobs to a folder for workers elsewhere: see `shiftline.launch.pending.freeze_pending`.
+
+        `study` is how the command line names this study; `options` are parameters, groups, kinds and devices.
+        """
+        return freeze_pending(self.plan(), self.store, Path(folder), study=study, **options)
+
+    def status(self) -> list[JobStatus]:
+        """Return the state of every job: also of those in SLURM's queue. Never writes."""
+        return status(self._stored_plan(), self.store)
+
+    def explain(self, key: str) -> Explanation:
+        """Return why a key (or the first digits of one) is what it is. Never writes."""
+        return explain(self._stored_plan(), key)
+
+    def results(self) -> pd.DataFrame:
+        """Return every score as a tidy table: see `shiftline.report.tables.results_table` for the columns."""
+        from shiftline.report.tables import results_table
+
+        return results_table(self._stored_plan(), self.store)
+
+    def group_accuracies(self) -> pd.DataFrame:
+        """Return the accuracy within every group of the data: see `shiftline.report.tables.group_accuracies_table`."""
+        from shiftline.report.tables import group_accuracies_table
+
+        return group_accuracies_table(self._stored_plan(), self.store)
+
+    def candidates(self) -> pd.DataFrame:
+        """Return the candidates of every selection: see `shiftline.report.tables.candidates_table`."""
+        from shiftline.report.tables import candidates_table
+
+        return candidates_table(self._stored_plan(), self.store)
+
+    def effective_robustness(
+        self,
+        *,
+        shifts: Sequence[str] | None = None,
+        scale: str = "probit",
+        by: str = "model",
+        weights: str = "none",
+        resamples: int = 2000,
+    ) -> pd.DataFrame:
+        """Return effective robustness per shift with joint intervals: see `shiftline.analysis.joint_effective_robustness`.
+
+        `by` is "model", "recipe" (averaged over replicates) or "group".
+        """
+        from shiftline.report.robustness import robustness_table
+
+        plan = self._stored_plan()
+        return robustness_table(plan, self.store, shifts=shifts, scale=scale, by=by, weights=weights, resamples=resamples)
+
+    def compare(self, a: str, b: str, *, scale: str = "probit") -> pd.DataFrame:
+        """Return whether a model, or group of replicates, is more robust than another: see `shiftline.analysis.compare`."""
+        from shiftline.report.robustness import comparison_table
+
+        return comparison_table(self._stored_plan(), self.store, a, b, scale=scale)
+
+    def answers(self) -> dict[str, Answers]:
+        """Return which examples every model classifies correctly, by shift: see `shiftline.launch.answers.answers`."""
+        from shiftline.launch.answers import answers
+
+        return answers(self._stored_plan(), self.store)
+
+    def support(self) -> pd.DataFrame:
+        """Return how well shifts were split by support: see `shiftline.report.tables.support_table`."""
+        from shiftline.report.tables import support_table
+
+        return support_table(self._stored_plan(), self.store)
+
+    def figures(self, *, scale: str = "probit") -> dict[str, tuple[Figure, pd.DataFrame]]:
+        """Return the figures with the numbers that they show."""
+        from shiftline.report.study_figures import study_figures
+
+        return study_figures(self._stored_plan(), self.store, scale=scale)
+
+    def plot(self, folder: str | os.PathLike[str] | None = None, *, scale: str = "probit") -> dict[str, Path]:
+        """Draw the figures as PNG and PDF, with their numbers as CSV; return the PNG files by name.
+
+        `folder` is ``<store>/figures/<name>`` unless given.
+        """
+        from shiftline.report.figures import save_figures
+
+        target = Path(folder) if folder is not None else self.store.root / "figures" / self.name
+        return save_figures(self.figures(scale=scale), target)
+
+    def verify(self, *, repair: bool = False) -> list[Damage]:
+        """Hash every artifact and every written split; with `repair`, move damaged ones aside: the next run makes them again."""
+        return upkeep.verify(self.store, repair=repair)
+
+    def collect(self, *, remove: bool = False) -> list[Collectable]:
+        """List (and with `remove` delete) what no study that ran on this store needs."""
+        return upkeep.collect(self._stored_plan(), self.store, remove=remove)
+
+    def _stored_plan(self) -> Plan:
+        return plan_study(self.declaration(), self.store, write=False)
+
+
+DECLARED = ("name", "reference", "shifts", "baseline", "metrics", "threads", "reader", "compiled", "tensorboard", "models")
+VERBS = {name for name in vars(ExperimentManager) if not name.startswith("_")} - set(DECLARED)
+
+
+def _refuse_verb(cls: type, name: str) -> None:
+    if name in VERBS:
+        raise DeclarationError(
+            f"{cls.__name__}.{name} hides the verb {name!r} of every study, so that `shiftline {name}` would not work: give the "
+            f"attribute another name. Verbs are {', '.join(sorted(VERBS))}."
+        )
