@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Write requirements.lock anew: every version and hash of every extra, for all platforms and Pythons.
+# Write requirements.lock again: every version and hash of every extra, for all platforms and Pythons.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 export UV_CUSTOM_COMPILE_COMMAND="bash scripts/lock.sh"

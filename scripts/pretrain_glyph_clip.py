@@ -20,22 +20,23 @@ from rich.progress import track
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from shiftline.data.digits import handwritten, typed
 from shiftline.data.glyphs import DIGITS, HELD_OUT_FONTS, LETTERS, TRAINING_FONTS, glyph_masks
-from shiftline.models.glyph_clip import (
-    COLOURS,
-    DIGIT_NAMES,
-    PLAIN_TEMPLATES,
-    TEMPLATES,
-    build_glyph_clip,
-    glyph_tokenizer,
-)
-from shiftline.models.heads import zero_shot_head
+from shiftline.datasets.digits import HandwrittenDigits, TypedDigits
+from shiftline.networks.glyph_clip import COLOURS, DIGIT_NAMES, PLAIN_TEMPLATES, TEMPLATES, build_glyph_clip, glyph_tokenizer
+from shiftline.networks.heads import zero_shot_head
 
 RECIPE = {
-    "steps": 3000, "batch": 128, "lr": 2e-3, "weight_decay": 0.1, "betas": [0.9, 0.98], "warmup_steps": 100,
-    "schedule": "cosine", "clip_norm": 1.0, "curriculum_steps": 800, "digit_share": 0.4,
-}  # fmt: skip
+    "steps": 3000,
+    "batch": 128,
+    "lr": 2e-3,
+    "weight_decay": 0.1,
+    "betas": [0.9, 0.98],
+    "warmup_steps": 100,
+    "schedule": "cosine",
+    "clip_norm": 1.0,
+    "curriculum_steps": 800,
+    "digit_share": 0.4,
+}
 ATTRIBUTE_TEMPLATES = TEMPLATES[len(PLAIN_TEMPLATES) :]
 
 
@@ -85,9 +86,12 @@ class Corpus:
         images = images + sigma[:, None, None, None] * torch.randn(images.shape, generator=self.torch_rng)
 
         flags = {
-            "noisy": noisy, "blurry": blur, "faint": faint, "low resolution": torch.from_numpy(coarse),
+            "noisy": noisy,
+            "blurry": blur,
+            "faint": faint,
+            "low resolution": torch.from_numpy(coarse),
             "rotated": angle.abs() > math.radians(12),
-        }  # fmt: skip
+        }
         captions = [
             self._caption(self.characters[c], names[i], [k for k, v in flags.items() if v[i]], strength)
             for i, c in enumerate(chosen)
@@ -159,8 +163,9 @@ def train(model: torch.nn.Module, corpus: Corpus) -> None:
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": RECIPE["weight_decay"]}, {"params": others, "weight_decay": 0.0}],
-        lr=RECIPE["lr"], betas=tuple(RECIPE["betas"]),
-    )  # fmt: skip
+        lr=RECIPE["lr"],
+        betas=tuple(RECIPE["betas"]),
+    )
     model.train()
     for step in track(range(RECIPE["steps"]), description="pre-training"):
         for group in optimizer.param_groups:
@@ -206,12 +211,11 @@ def main() -> None:
     # float16 halves the file; the accuracies below are those of the rounded weights.
     state = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    test = handwritten("test")
-    held_out = typed()
-    accuracies = {
-        "handwritten/test": zero_shot_accuracy(model, test.images, test.labels),
-        "typed (held-out fonts)": zero_shot_accuracy(model, held_out.images, held_out.labels),
-    }
+    accuracies = {}
+    for name, family in (("handwritten/test", HandwrittenDigits), ("typed (held-out fonts)", TypedDigits)):
+        examples = family().listing(Path(), "test").examples
+        images, labels = np.stack([example.source for example in examples]), np.array([example.label for example in examples])
+        accuracies[name] = zero_shot_accuracy(model, images, labels)
     metadata = {
         "recipe": RECIPE | {"seed": arguments.seed, "training_fonts": TRAINING_FONTS, "held_out_fonts": HELD_OUT_FONTS},
         "accuracies": accuracies,

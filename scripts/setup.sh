@@ -55,7 +55,7 @@ fi
 rm -f "$stamp"
 [ -x .venv/bin/python ] || "$uv" venv --quiet --python "$python" --no-python-downloads .venv
 echo "setup: installing Python packages (about a minute and a half)"
-# Compiled once: where Python may not write (or is told not to), every process would compile torch anew, for seconds.
+# Compiled once: where Python may not write (or is told not to), every process would compile torch again, for seconds.
 "$uv" pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements.lock
 "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
 printf '%s' "$wanted" >"$stamp"
