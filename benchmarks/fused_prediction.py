@@ -29,13 +29,12 @@ from shiftline import (
 )
 from shiftline.data.loader import evaluation_chunks
 from shiftline.data.views import open_view
-from shiftline.jobs.context import Context
-from shiftline.jobs.predict import predict_group
-from shiftline.launch.planning import data_folder, leaf_records
-from shiftline.models.bank import ModelBank
-from shiftline.models.preprocessing import prepare
-from shiftline.models.spec import build_classifier
-from shiftline.plan.checks import leaves
+from shiftline.engine.context import Context
+from shiftline.engine.predict import predict_group
+from shiftline.engine.weight_cache import WeightCache
+from shiftline.launch.planning import data_folder
+from shiftline.networks.preprocessing import prepare
+from shiftline.networks.spec import build_classifier
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
 
@@ -71,7 +70,7 @@ def main() -> None:
                     predict_group(jobs, context)
                 elif way == "separate":
                     for job in jobs:
-                        context.bank = ModelBank(study.store)
+                        context.weights = WeightCache(study.store)
                         predict_group([job], context)
                 else:
                     _plain(jobs, context)
@@ -80,27 +79,33 @@ def main() -> None:
         record(
             "fused_prediction",
             {
-                "alphas": len(jobs), "images": 697, "rounds": ROUNDS,
+                "alphas": len(jobs),
+                "images": 697,
+                "rounds": ROUNDS,
                 "median_seconds": {way: round(value, 3) for way, value in seconds.items()},
                 "separate_over_fused": round(seconds["separate"] / seconds["fused"], 2),
                 "plain_over_fused": round(seconds["plain"] / seconds["fused"], 2),
             },
-        )  # fmt: skip
+        )
 
 
 def _context(study: ExperimentManager, plan, target: Store) -> Context:
     return Context(
-        plan=plan, store=target, attempts=Attempts(target), data=data_folder(study.store),
-        leaves=leaf_records(plan.study, study.store, leaves(plan.study)), bank=ModelBank(study.store), workers=2,
-    )  # fmt: skip
+        plan=plan,
+        store=target,
+        attempts=Attempts(target),
+        data=data_folder(study.store),
+        weights=WeightCache(study.store, plan.artifacts),
+        decode_threads=2,
+    )
 
 
 @torch.no_grad()
 def _plain(jobs, context: Context) -> None:
     """The plain way: decode, shift and predict once per alpha, weights mixed by a dictionary formula, nothing stored."""
     for job in jobs:
-        bank = ModelBank(context.bank.store)
-        (start, spec), (end, _) = (bank.state(m, context.plan.artifacts) for m in (job.model.start, job.model.end))
+        cache = WeightCache(context.store, context.plan.artifacts)
+        (start, spec), (end, _) = (cache.state(m) for m in (job.model.start, job.model.end))
         module = build_classifier(spec).eval()
         module.load_state_dict({k: (1 - job.model.alpha) * start[k] + job.model.alpha * end[k] for k in start})
         (chunk,) = evaluation_chunks(open_view(job.distribution, context.data), chunk_size=4096)

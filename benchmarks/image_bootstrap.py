@@ -16,7 +16,8 @@ from scipy.special import ndtr
 
 from measured import record
 from shiftline.analysis.correctness import CHUNK, Correctness
-from shiftline.analysis.joint import Answers, joint_effective_robustness
+from shiftline.analysis.joint import joint_effective_robustness
+from shiftline.analysis.panels import Answers
 
 MODELS, SHIFTS, IMAGES, RESAMPLES = 200, 10, 50_000, 2_000
 
@@ -28,25 +29,23 @@ def main() -> None:
     axes = {}
     for number in range(SHIFTS + 1):
         expected = ndtr(z if number == 0 else 0.9 * z - 0.3 + generator.normal(0, 0.05, MODELS))
-        right = (generator.random((MODELS, IMAGES), dtype=np.float32) < expected[:, None].astype(np.float32)).astype(
-            np.uint8
-        )
-        axes[f"shift {number}" if number else "reference"] = Correctness(
-            names, right, np.arange(IMAGES), f"source {number}"
-        )
+        right = (generator.random((MODELS, IMAGES), dtype=np.float32) < expected[:, None].astype(np.float32)).astype(np.uint8)
+        axes[f"shift {number}" if number else "reference"] = Correctness(names, right, np.arange(IMAGES), f"source {number}")
     rows = [
         {
-            "model": model, "group": "baseline" if place < 100 else "others", "distribution": name, "value": value, "n": IMAGES,
+            "model": model,
+            "group": "baseline" if place < 100 else "others",
+            "distribution": name,
+            "value": value,
+            "n": IMAGES,
             "recipe": model,
         }
         for name, axis in axes.items()
         for place, (model, value) in enumerate(zip(names, axis.accuracies, strict=True))
-    ]  # fmt: skip
+    ]
     answers = {name: Answers(axes["reference"], axis) for name, axis in axes.items() if name != "reference"}
     started = time.perf_counter()
-    table = joint_effective_robustness(
-        pd.DataFrame(rows), answers, baseline="baseline", by="model", resamples=RESAMPLES
-    )
+    table = joint_effective_robustness(pd.DataFrame(rows), answers, baseline="baseline", by="model", resamples=RESAMPLES)
     seconds = time.perf_counter() - started
     assert len(table) == MODELS * (SHIFTS + 1)
     # Read now: memory of the comparison is not ours.
@@ -60,11 +59,16 @@ def main() -> None:
     record(
         "image_bootstrap",
         {
-            "models": MODELS, "shifts": SHIFTS, "images": IMAGES, "resamples": RESAMPLES, "seconds": round(seconds, 1),
-            "peak MiB": int(peak.split()[1]) // 1024, "matrix product alone, seconds": round(limit, 1),
+            "models": MODELS,
+            "shifts": SHIFTS,
+            "images": IMAGES,
+            "resamples": RESAMPLES,
+            "seconds": round(seconds, 1),
+            "peak MiB": int(peak.split()[1]) // 1024,
+            "matrix product alone, seconds": round(limit, 1),
             "ratio": round(seconds / limit, 2),
         },
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

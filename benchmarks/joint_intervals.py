@@ -17,7 +17,8 @@ from scipy.special import ndtr
 
 from measured import record
 from shiftline.analysis.correctness import Correctness
-from shiftline.analysis.joint import Answers, joint_effective_robustness
+from shiftline.analysis.joint import joint_effective_robustness
+from shiftline.analysis.panels import Answers
 
 STUDIES = 1000
 SLOPES, INTERCEPTS = (0.9, 0.7), (-0.4, -0.7)
@@ -26,13 +27,7 @@ ABOVE = 0.35
 
 
 def simulate(
-    generator: np.random.Generator,
-    *,
-    images: int,
-    replicates: int,
-    seed_spread: float,
-    shared: float,
-    same_images: bool,
+    generator: np.random.Generator, *, images: int, replicates: int, seed_spread: float, shared: float, same_images: bool
 ) -> tuple[pd.DataFrame, dict[str, Answers], dict[str, float]]:
     """Return the table and the answers of a study, and the true effective robustness of its group by shift."""
     abilities = np.concatenate([generator.uniform(-0.5, 1.5, 24), np.full(replicates, 0.8)])
@@ -45,9 +40,7 @@ def simulate(
     truth = {}
     for number, (slope, intercept) in enumerate(zip(SLOPES, INTERCEPTS, strict=True)):
         line = slope * abilities + intercept
-        noise = np.where(
-            new, generator.normal(0, seed_spread, len(abilities)), generator.normal(0, SCATTER, len(abilities))
-        )
+        noise = np.where(new, generator.normal(0, seed_spread, len(abilities)), generator.normal(0, SCATTER, len(abilities)))
         shifted_z = line + np.where(new, ABOVE, 0.0) + noise
         if not same_images:
             difficulty = generator.normal(size=images)
@@ -57,12 +50,16 @@ def simulate(
         truth[name] = float(ndtr(line[-1] + ABOVE) - ndtr(line[-1]))
     rows = [
         {
-            "model": model, "group": "new" if model.startswith("new") else "baseline", "distribution": name, "value": value,
-            "n": images, "recipe": f"new, seed={model.split()[1]}" if model.startswith("new") else model,
+            "model": model,
+            "group": "new" if model.startswith("new") else "baseline",
+            "distribution": name,
+            "value": value,
+            "n": images,
+            "recipe": f"new, seed={model.split()[1]}" if model.startswith("new") else model,
         }
         for name, axis in axes.items()
         for model, value in zip(axis.models, axis.accuracies, strict=True)
-    ]  # fmt: skip
+    ]
     answers = {name: Answers(axes["reference"], axes[name]) for name in truth}
     truth["average"] = float(np.mean(list(truth.values())))
     return pd.DataFrame(rows), answers, truth
@@ -88,13 +85,7 @@ def coverage(studies: int, *, resamples: int = 400, **settings: object) -> dict[
 
 SETTINGS = {
     "images and seeds": {"images": 1000, "replicates": 3, "seed_spread": 0.05, "shared": 0.5, "same_images": False},
-    "the same images, transformed": {
-        "images": 1000,
-        "replicates": 3,
-        "seed_spread": 0.05,
-        "shared": 0.5,
-        "same_images": True,
-    },
+    "the same images, transformed": {"images": 1000, "replicates": 3, "seed_spread": 0.05, "shared": 0.5, "same_images": True},
     "seeds dominate": {"images": 5000, "replicates": 4, "seed_spread": 0.15, "shared": 0.5, "same_images": False},
     "images dominate": {"images": 500, "replicates": 3, "seed_spread": 0.01, "shared": 0.3, "same_images": False},
 }

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from measured import record
-from shiftline.loading import make_study
+from shiftline.cli.loading import make_study
 from shiftline.plan.jobs import Job
 from shiftline.store.attempts import Attempts
 
@@ -34,11 +34,7 @@ class Large(ExperimentManager):
         tuned = [FineTune(clip, epochs=1, seed=seed) for seed in range(900)]
         return {"tuned": tuned, "best": best(tuned[:30])}
 """
-PROGRAMS = {
-    "sbatch": "echo $((1000 + RANDOM))",
-    "scontrol": "echo 'MaxArraySize            = 1001'",
-    "squeue": "true",
-}
+PROGRAMS = {"sbatch": "echo $((1000 + RANDOM))", "scontrol": "echo 'MaxArraySize            = 1001'", "squeue": "true"}
 
 
 def main() -> None:
@@ -59,9 +55,7 @@ def main() -> None:
         measured |= _timed("status, nothing done", "status", study, "--store", store)
         measured |= _timed("submit", "submit", study, "--store", store, "--script", script)
         started = time.perf_counter()
-        while todo := [
-            job for job in manager.plan().jobs.values() if not job.deferred and not manager.store.has(job.key)
-        ]:
+        while todo := [job for job in manager.plan().jobs.values() if not job.deferred and not manager.store.has(job.key)]:
             for job in todo:
                 _publish(manager.store, job)
         measured["published"] = len(manager.store.complete())
@@ -87,7 +81,7 @@ def _publish(store, job: Job) -> None:
 
 def _timed(name: str, *words: object) -> dict[str, float]:
     code = (
-        "import sys, shiftline.cli as cli\n"
+        "import sys, shiftline.cli.app as cli\n"
         "try:\n    cli.main()\n"
         "finally:\n"
         "    peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"

@@ -20,8 +20,8 @@ from sklearn.preprocessing import StandardScaler
 
 from measured import record
 from shiftline import PROMPTS, ExperimentManager, LinearProbe, ZeroShot, glyph_clip, handwritten_digits
-from shiftline.jobs.features import cached
-from shiftline.jobs.probe import fit_head
+from shiftline.engine.cached_features import cached
+from shiftline.engine.heads import fit_head
 
 ROUNDS = 7
 
@@ -43,8 +43,9 @@ def main() -> None:
         plan = study.run().plan
         seconds = {
             job.kind: study.store.manifest(job.key).provenance["seconds"]
-            for job in plan.jobs.values() if job.kind in ("features", "probe")
-        }  # fmt: skip
+            for job in plan.jobs.values()
+            if job.kind in ("features", "probe")
+        }
         job = next(job for job in plan.jobs.values() if job.kind == "probe")
         found = cached(job, study._context(plan, lambda: False, None, None))
         assert found is not None

@@ -31,13 +31,13 @@ from torchvision.transforms.v2 import functional as tv
 from measured import record
 from shiftline import RandomResizedCrop, Split
 from shiftline.data import beton
-from shiftline.data.families.folders import image_folder
+from shiftline.data.examples import Encoding
 from shiftline.data.loader import TrainingBatches
-from shiftline.data.prepare import write_listing
 from shiftline.data.readers import FfcvReader, PlainReader
 from shiftline.data.sidecar import DataFolder
 from shiftline.data.views import open_view
-from shiftline.data.writer import Encoding
+from shiftline.datasets.folders import image_folder
+from shiftline.datasets.prepare import write_listing
 
 COUNT, SIZE, BATCH, WORKERS, ROUNDS = 2000, 224, 100, 2, 5
 ROWS = 1_281_167
@@ -91,9 +91,15 @@ def rates(epochs: Epochs) -> dict[str, float]:
 
 def ours(view, reader, augmentations) -> Callable[[], Iterator[int]]:
     batches = TrainingBatches(
-        view, batch_size=BATCH, size=SIZE, crop=SIZE / 256, augmentations=augmentations, workers=WORKERS, memory_limit=0,
+        view,
+        batch_size=BATCH,
+        size=SIZE,
+        crop=SIZE / 256,
+        augmentations=augmentations,
+        threads=WORKERS,
+        memory_limit=0,
         reader=reader,
-    )  # fmt: skip
+    )
     list(batches.epoch(0))
     return lambda: (len(batch) for batch in batches.epoch(1))
 
@@ -103,9 +109,7 @@ def theirs(root: Path, crop) -> Callable[[], Iterator[int]]:
 
     def epoch() -> Iterator[int]:
         # The workers end with the loader: their time is counted when they do.
-        yield from (
-            len(labels) for _, labels in DataLoader(folder, batch_size=BATCH, shuffle=True, num_workers=WORKERS)
-        )
+        yield from (len(labels) for _, labels in DataLoader(folder, batch_size=BATCH, shuffle=True, num_workers=WORKERS))
 
     return epoch
 
@@ -116,8 +120,7 @@ def limit(index: beton.Index) -> Callable[[], Iterator[int]]:
 
     reader = PlainReader(index)
     data = [
-        np.frombuffer(stored, np.uint8) if isinstance(stored := reader.stored(row), bytes) else stored
-        for row in range(len(index))
+        np.frombuffer(stored, np.uint8) if isinstance(stored := reader.stored(row), bytes) else stored for row in range(len(index))
     ]
     out = np.empty(int((index.height.astype(int) * index.width).max()) * 3, np.uint8)
 
@@ -171,7 +174,7 @@ def many_rows(folder: Path) -> dict[str, dict[str, float]]:
             "import numpy; from ffcv.loader import Loader, OrderOption",
             f"loader = Loader({str(path)!r}, batch_size=100, num_workers=1, order=OrderOption.SEQUENTIAL)",
         ),
-    }  # fmt: skip
+    }
     found = {}
     for name, (imports, opening) in programs.items():
         code = OPEN.format(imports=imports, opening=opening)
@@ -190,7 +193,7 @@ def main() -> None:
         for form in ("jpeg", "raw"):
             listing = image_folder(root / form)
             started = processor_seconds()
-            write_listing(folder, Split("photos", form), listing, encoding=Encoding("original"), workers=WORKERS)
+            write_listing(folder, Split("photos", form), listing, encoding=Encoding("original"), threads=WORKERS)
             numbers[f"writer, {form}"] = {"images/s/core": COUNT / (processor_seconds() - started)}
             views[form] = open_view(Split("photos", form), folder)
         numbers["time to first batch, s"] = second_loader(views["jpeg"])
@@ -200,17 +203,16 @@ def main() -> None:
                 "random resized crop": ((RandomResizedCrop(),), transforms.RandomResizedCrop(SIZE)),
             }
             for name, (augmentations, crop) in crops.items():
-                found = rates({
-                    "ffcv": ours(view, FfcvReader(view.index, compiled=True), augmentations),
-                    "plain": ours(view, PlainReader(view.index), augmentations),
-                    "dataloader": theirs(root / form, crop),
-                    "limit": limit(view.index),
-                })  # fmt: skip
-                numbers[f"{form}, {name}"] = {"images/s/core": found} | {
-                    reader: {
-                        "of_limit": found[reader] / found["limit"],
-                        "times_dataloader": found[reader] / found["dataloader"],
+                found = rates(
+                    {
+                        "ffcv": ours(view, FfcvReader(view.index, compiled=True), augmentations),
+                        "plain": ours(view, PlainReader(view.index), augmentations),
+                        "dataloader": theirs(root / form, crop),
+                        "limit": limit(view.index),
                     }
+                )
+                numbers[f"{form}, {name}"] = {"images/s/core": found} | {
+                    reader: {"of_limit": found[reader] / found["limit"], "times_dataloader": found[reader] / found["dataloader"]}
                     for reader in ("ffcv", "plain")
                 }
         numbers["opening 1,281,167 rows"] = many_rows(root)

@@ -10,11 +10,12 @@ import time
 
 from measured import record
 from shiftline import Blur, FromScratch, Reference, Split, glyph_net
-from shiftline.declare.study import declare_study
-from shiftline.experiments.digits import Digits
-from shiftline.plan.checks import leaves, sources
+from shiftline.contracts.records import BackboneRecord, SplitRecord
+from shiftline.contracts.study import declare_study
+from shiftline.plan.checks import backbones, sources
+from shiftline.plan.facts import Facts
 from shiftline.plan.graph import build_plan
-from shiftline.plan.records import LeafRecord, SplitRecord
+from shiftline.studies.digits import Digits
 
 PREPROCESSING = {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "crop": 1.0}
 
@@ -33,17 +34,19 @@ def main() -> None:
     started = time.perf_counter()
     declared = declare_study("synthetic", reference, shifts, models, None)
     splits = {s: SplitRecord(str(s), 1000, tuple("abcdefghij"), (100,) * 10) for s in sources(declared)}
-    record_of = LeafRecord("shiftline", "mlp", None, None, PREPROCESSING, False, {})
-    plan = build_plan(declared, splits=splits, leaves=dict.fromkeys(leaves(declared), record_of))
+    record_of = BackboneRecord("glyph-net", "mlp", None, None, PREPROCESSING, False, {})
+    plan = build_plan(Facts(declared, splits, dict.fromkeys(backbones(declared), record_of)))
     plan.waves()
     synthetic_seconds = time.perf_counter() - started
     record(
         "planning",
         {
-            "digits_jobs": digits, "digits_seconds": round(digits_seconds, 3),
-            "synthetic_jobs": len(plan.jobs), "synthetic_seconds": round(synthetic_seconds, 3),
+            "digits_jobs": digits,
+            "digits_seconds": round(digits_seconds, 3),
+            "synthetic_jobs": len(plan.jobs),
+            "synthetic_seconds": round(synthetic_seconds, 3),
         },
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -17,16 +17,15 @@ import torch
 
 from measured import record
 from shiftline import SGD, Constant, ExperimentManager, FromScratch, glyph_net, handwritten_digits, timm
+from shiftline.contracts.backbones import Backbone
 from shiftline.data.loader import Batch, TrainingBatches
 from shiftline.data.views import open_view
-from shiftline.declare.architectures import Leaf
-from shiftline.jobs.context import Context
-from shiftline.jobs.initial import from_scratch
-from shiftline.jobs.loop import TrainingRun
-from shiftline.launch.planning import data_folder, leaf_records
-from shiftline.models.bank import ModelBank
-from shiftline.models.preprocessing import normalise
-from shiftline.plan.checks import leaves
+from shiftline.engine.context import Context
+from shiftline.engine.initial import from_scratch
+from shiftline.engine.loop import TrainingRun
+from shiftline.engine.weight_cache import WeightCache
+from shiftline.launch.planning import data_folder
+from shiftline.networks.preprocessing import normalise
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
 
@@ -50,8 +49,8 @@ class MadeBatches:
         yield from self.batches[first:]
 
 
-def measure(leaf: Leaf, batch_size: int, steps: int, rounds: int, folder: Path) -> dict[str, float]:
-    recipe = FromScratch(leaf, steps=steps, batch_size=batch_size, optimizer=SGD(lr=1e-3), schedule=Constant())
+def measure(backbone: Backbone, batch_size: int, steps: int, rounds: int, folder: Path) -> dict[str, float]:
+    recipe = FromScratch(backbone, steps=steps, batch_size=batch_size, optimizer=SGD(lr=1e-3), schedule=Constant())
 
     class One(ExperimentManager):
         name = "one"
@@ -63,18 +62,17 @@ def measure(leaf: Leaf, batch_size: int, steps: int, rounds: int, folder: Path) 
     store = Store(folder)
     plan = One(store=folder).plan()
     context = Context(
-        plan=plan, store=store, attempts=Attempts(store), data=data_folder(store),
-        leaves=leaf_records(plan.study, store, leaves(plan.study)), bank=ModelBank(store),
-    )  # fmt: skip
+        plan=plan, store=store, attempts=Attempts(store), data=data_folder(store), weights=WeightCache(store, plan.artifacts)
+    )
     job = next(job for job in plan.jobs.values() if job.kind == "train")
-    _, spec = from_scratch(recipe, context, num_classes=10)
+    _, spec = from_scratch(backbone, context, num_classes=10)
     view = open_view(One.reference.train, context.data)
     loader = TrainingBatches(view, batch_size=batch_size, size=int(spec.preprocessing["size"]))
     made = [batch for epoch in range(8) for batch in loader.epoch(epoch)][:steps]
 
     def ours() -> float:
         torch.manual_seed(0)
-        classifier, _ = from_scratch(recipe, context, num_classes=10)
+        classifier, _ = from_scratch(backbone, context, num_classes=10)
         run = TrainingRun(job, recipe, classifier, spec, MadeBatches(made), context)
         run.resume()
         started = time.perf_counter()
@@ -83,7 +81,7 @@ def measure(leaf: Leaf, batch_size: int, steps: int, rounds: int, folder: Path) 
 
     def bare() -> float:
         torch.manual_seed(0)
-        classifier, _ = from_scratch(recipe, context, num_classes=10)
+        classifier, _ = from_scratch(backbone, context, num_classes=10)
         model = classifier.to(memory_format=torch.channels_last).train()
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
         started = time.perf_counter()

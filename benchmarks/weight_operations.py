@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from measured import record
-from shiftline.declare.architectures import open_clip
-from shiftline.models.leaves import leaf_spec, resolve_leaf
-from shiftline.models.spec import ModelSpec, WeightFile, build_classifier, save_model
+from shiftline.backbones.open_clip import open_clip
+from shiftline.networks.pretrained import backbone_spec, resolve
+from shiftline.networks.spec import ModelSpec, WeightFile, build_classifier, save_model
 from shiftline.weights.average import average
 from shiftline.weights.interpolate import interpolate, write_interpolation
 
@@ -27,7 +27,7 @@ REPEATS = 7
 SOUP = """
 import sys
 from pathlib import Path
-from shiftline.models.spec import WeightFile
+from shiftline.networks.spec import WeightFile
 from shiftline.weights.average import average
 def members():
     for path in sys.argv[1:]:
@@ -56,11 +56,9 @@ def peak_mib(paths: list[Path]) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)  # Against one thread of memcpy.
-    record_of = resolve_leaf(open_clip("ViT-B-32", "openai"), with_weights=False)
-    spec: ModelSpec = leaf_spec(record_of, num_classes=1000, features="embedding")
-    start, end = (
-        {name: tensor.clone() for name, tensor in build_classifier(spec).state_dict().items()} for _ in range(2)
-    )
+    record_of = resolve(open_clip("ViT-B-32", "openai"), with_weights=False)
+    spec: ModelSpec = backbone_spec(record_of, num_classes=1000, features="embedding")
+    start, end = ({name: tensor.clone() for name, tensor in build_classifier(spec).state_dict().items()} for _ in range(2))
     out = {name: torch.empty_like(tensor) for name, tensor in start.items()}
     size = sum(tensor.numel() * tensor.element_size() for tensor in start.values())
 
