@@ -34,7 +34,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     if command -v apt-get >/dev/null && { [ -z "$sudo" ] || sudo -n true 2>/dev/null; }; then
         echo "setup: installing ${missing[*]} with apt"
         $sudo apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+        DEBIAN_FRONTEND=noninteractive $sudo apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
     else
         cat >&2 <<MESSAGE
 setup: these system packages are missing, and cannot be installed from here: ${missing[*]}
