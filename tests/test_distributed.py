@@ -104,7 +104,8 @@ def test_two_processes_have_the_loss_curves_of_one(study_file, tmp_path, data_ro
             np.testing.assert_allclose(*curves, rtol=1e-4)
             weights = [load_model(_store(place).file(job.key, "model.safetensors"))[0] for place in (one, two)]
             for name, tensor in weights[0].items():
-                torch.testing.assert_close(weights[1][name], tensor, rtol=1e-3, atol=1e-5)
+                # Adam divides a gradient by its own size: of a weight whose gradient is all rounding nothing is known.
+                assert torch.linalg.norm(weights[1][name] - tensor) <= 1e-4 * torch.linalg.norm(tensor), name
         if job.kind == "predict":
             logits = [load_predictions(_store(place), job.key) for place in (one, two)]
             assert torch.equal(logits[0]["ids"], logits[1]["ids"])
