@@ -9,6 +9,7 @@ import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.diagnostic import het_breuschpagan
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from shiftline.analysis import (
@@ -104,18 +105,21 @@ def test_without_counts_the_interval_is_that_of_the_line():
     assert row["high"] == pytest.approx(0.8 - band.low[0])
 
 
-def test_with_counts_the_interval_adds_the_binomial_variances():
+def test_with_counts_the_interval_adds_distances_to_the_ends_of_its_parts():
+    """Zou & Donner (2008): each part has its own ends on the scale of accuracies, and their distances add as squares."""
     frame = table(with_n=500)
-    fit = fit_baseline(frame, shift="blur", baseline="base")
     row = effective_robustness(frame, baseline="base", shifts=["blur"]).set_index("model").loc["zero-shot"]
-    rng = np.random.default_rng(1)
-    # The spread of g(accuracy) over simulated test sets, instead of the delta method.
-    x = stats.norm.ppf(rng.binomial(500, 0.7, 200_000) / 500)
-    y = stats.norm.ppf(rng.binomial(500, 0.8, 200_000) / 500)
-    half = stats.t.ppf(0.975, 10) * np.sqrt(fit.line_variance([0.7])[0] + fit.slope**2 * x.var() + y.var())
-    middle = fit.line([0.7])[0]
-    assert row["low"] == pytest.approx(0.8 - stats.norm.cdf(middle + half), abs=2e-3)
-    assert row["high"] == pytest.approx(0.8 - stats.norm.cdf(middle - half), abs=2e-3)
+    theirs = ols(frame, "blur", "probit").get_prediction(np.array([[1.0, stats.norm.ppf(0.7)]]))
+    (middle,), (line,) = theirs.predicted_mean, theirs.conf_int(alpha=0.05)
+    own = proportion_confint(400, 500, method="beta")
+    # The spread of g(reference accuracy) over simulated test sets, instead of the delta method.
+    x = stats.norm.ppf(np.random.default_rng(1).binomial(500, 0.7, 200_000) / 500)
+    along = stats.norm.cdf(middle + stats.norm.ppf([0.025, 0.975]) * ols(frame, "blur", "probit").params[1] * x.std())
+    predicted = stats.norm.cdf(middle)
+    low = np.linalg.norm([0.8 - own[0], stats.norm.cdf(line[1]) - predicted, along[1] - predicted])
+    high = np.linalg.norm([own[1] - 0.8, predicted - stats.norm.cdf(line[0]), predicted - along[0]])
+    assert row["effective_robustness"] - row["low"] == pytest.approx(low, rel=5e-3)
+    assert row["high"] - row["effective_robustness"] == pytest.approx(high, rel=5e-3)
 
 
 def test_averages_over_shifts_are_averages_of_per_shift_values():
@@ -146,28 +150,42 @@ def test_a_missing_cell_is_a_gap_and_never_joined_by_position():
         assert value == pytest.approx(whole[key], abs=1e-12)
     assert fit_baseline(frame[frame["model"] != "b2"], shift="blur", baseline="base").n == 11
     lost = frame[~((frame["model"] == "b2") & (frame["distribution"] == "blur"))]
-    assert fit_baseline(lost, shift="blur", baseline="base").left_out == 1
+    assert fit_baseline(lost, shift="blur", baseline="base").missing == 1
 
 
 def test_accuracies_of_zero_and_one_follow_the_policy():
-    p, clipped = inside([0.0, 0.5, 1.0], [100, 100, 50], SCALES["probit"])
+    p, clipped = inside([0.0, 0.5, 1.0], [100, 100, 50], SCALES["probit"], extremes="clip")
     np.testing.assert_allclose(p, [0.005, 0.5, 0.99])
     assert clipped.tolist() == [True, False, True]
-    p, clipped = inside([0.0, 0.5], [np.nan, np.nan], SCALES["logit"])
+    p, clipped = inside([0.0, 0.5], [np.nan, np.nan], SCALES["logit"], extremes="clip")
     assert np.isnan(p[0])
     p, clipped = inside([0.0, 1.0], [10, 10], SCALES["linear"])
     assert p.tolist() == [0.0, 1.0]
     assert not clipped.any()
-    assert np.isnan(inside([1.0], [10], SCALES["probit"], extremes="exclude")[0]).all()
+    assert np.isnan(inside([1.0], [10], SCALES["probit"])[0]).all()
 
 
 def test_extreme_baselines_are_counted():
     frame = table(with_n=200)
     frame.loc[(frame["model"] == "b0") & (frame["distribution"] == "blur"), "value"] = 0.0
-    clipped = fit_baseline(frame, shift="blur", baseline="base")
-    excluded = fit_baseline(frame, shift="blur", baseline="base", extremes="exclude")
-    assert (clipped.n, clipped.clipped, clipped.left_out) == (12, 1, 0)
-    assert (excluded.n, excluded.clipped, excluded.left_out) == (11, 0, 1)
+    clipped = fit_baseline(frame, shift="blur", baseline="base", extremes="clip")
+    excluded = fit_baseline(frame, shift="blur", baseline="base")
+    assert (clipped.n, clipped.clipped, clipped.excluded) == (12, 1, 0)
+    assert (excluded.n, excluded.clipped, excluded.excluded) == (11, 0, 1)
+
+
+def test_a_baseline_model_at_zero_does_not_turn_the_line():
+    """ImageNet-A was filtered against one network, whose accuracy is 0 on it: clipped, it is worth all others."""
+    frame = table(4, seed=1, with_n=2000)
+    frame.loc[(frame["model"] == "b0") & (frame["distribution"] == "blur"), "value"] = 0.0
+    whole = fit_baseline(table(4, seed=1), shift="blur", baseline="base")
+    found = fit_baseline(frame, shift="blur", baseline="base")
+    assert found.r2 > 0.9
+    assert found.slope == pytest.approx(whole.slope, rel=0.3)
+    clipped = fit_baseline(frame, shift="blur", baseline="base", extremes="clip")
+    assert clipped.r2 < 0.8
+    assert "excluded" in found.codes
+    assert "clipped" in clipped.codes
 
 
 def test_a_group_that_lacks_a_replicate_has_no_mean():
@@ -189,9 +207,42 @@ def test_each_use_of_the_policy_is_reported_with_the_table():
     frame = table(with_n=200)
     frame.loc[(frame["model"] == "b0") & (frame["distribution"] == "blur"), "value"] = 0.0
     lost = frame[~((frame["model"] == "b3") & (frame["distribution"] == "blur"))]
-    (clipped, left_out) = effective_robustness(lost, baseline="base").attrs["notes"]["blur"]
-    assert clipped == "1 baseline model had an accuracy of 0 or 1, which was clipped"
-    assert left_out == "1 of 12 baseline models are not in the fit (missing or extreme)"
+    found = effective_robustness(lost, baseline="base")
+    few, excluded, missing = found.attrs["notes"]["blur"]
+    assert few == "fewer than twelve baseline models: a curve, or more scatter at one end, would not be seen (10 models)"
+    assert excluded == "baseline models with an accuracy of 0 or 1 are not in the fit (1 of 12)"
+    assert missing == "baseline models without both accuracies are not in the fit (1 of 12)"
+    assert (
+        found.query("shift == 'blur' and model == 'zero-shot'")["notes"].item() == "one-seed few-models excluded missing no-answers"
+    )
+
+
+def uneven(n=60, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1.5, n)
+    y = 0.9 * x - 0.4 + rng.normal(0, 0.01 + 0.06 * (x + 1))
+    made = []
+    for i in range(n):
+        made += rows(f"b{i}", "base", reference=stats.norm.cdf(x[i]), blur=stats.norm.cdf(y[i]))
+    return pd.DataFrame(made)
+
+
+def test_uneven_scatter_is_seen_and_allowed_for():
+    frame = uneven()
+    model = ols(frame, "blur", "probit")
+    p = het_breuschpagan(model.resid, model.model.exog, robust=True)[1]
+    assert p < 1e-3
+    fit, plain, each = (fit_baseline(frame, shift="blur", baseline="base", cluster=cluster) for cluster in ("auto", None, "model"))
+    (note,) = [note.text for note in fit.notes if note.code == "uneven"]
+    assert note.endswith(f"(p = {p:.2g}; the interval allows for it)")
+    assert "does not allow for it, cluster='model' does" in next(note.text for note in plain.notes if note.code == "uneven")
+    np.testing.assert_allclose(fit.estimate.covariance(), model.cov_HC2, rtol=1e-9)
+    np.testing.assert_allclose(each.estimate.covariance(), model.cov_HC2, rtol=1e-9)
+    np.testing.assert_allclose(plain.estimate.covariance(), model.cov_params(), rtol=1e-9)
+    assert (fit.slope, fit.intercept) == (plain.slope, plain.intercept)
+    even = fit_baseline(table(n=60), shift="blur", baseline="base")
+    assert "uneven" not in even.codes
+    np.testing.assert_allclose(even.estimate.covariance(), ols(table(n=60), "blur", "probit").cov_params(), rtol=1e-9)
 
 
 def test_warnings_name_low_r2_and_epochs_of_one_run():
@@ -200,10 +251,12 @@ def test_warnings_name_low_r2_and_epochs_of_one_run():
     for i in range(20):
         made += rows(f"b{i}", "base", reference=rng.uniform(0.3, 0.9), blur=rng.uniform(0.3, 0.9))
     frame = pd.DataFrame(made)
-    assert "explains little" in fit_baseline(frame, shift="blur", baseline="base").warnings[0]
-    frame = table().assign(recipe=lambda f: "run @ epoch " + f["model"].str[1:])
-    assert "epochs of 1 run" in fit_baseline(frame, shift="blur", baseline="base").warnings[0]
-    assert fit_baseline(table(), shift="blur", baseline="base").warnings == ()
+    assert fit_baseline(frame, shift="blur", baseline="base").codes == ["low-r2", "flat"]
+    frame = table().assign(run=lambda f: np.where(f["group"] == "base", "one", f["model"]))
+    fit = fit_baseline(frame, shift="blur", baseline="base")
+    assert fit.codes == ["few-clusters"]
+    assert fit.notes[0].text.endswith("conditional on these (1 run)")
+    assert fit_baseline(table(), shift="blur", baseline="base").notes == ()
 
 
 @given(st.integers(1, 400), st.data(), st.sampled_from([0.9, 0.95, 0.99]))
@@ -299,7 +352,7 @@ def test_an_average_over_fewer_shifts_is_a_gap():
             lambda f: fit_baseline(f, shift="blur", baseline="base", scale="log"),
             "'log' does not exist: choose one of probit, logit",
         ),
-        (lambda f: fit_baseline(f, shift="blur", baseline="base", extremes="drop"), "choose one of clip, exclude"),
+        (lambda f: fit_baseline(f, shift="blur", baseline="base", extremes="drop"), "choose one of exclude, clip"),
         (lambda f: fit_baseline(f, shift="blur", baseline="base", reference="val"), "no rows for 'val'"),
         (lambda f: fit_baseline(f.assign(value=f["value"] * 100), shift="blur", baseline="base"), "expected fractions"),
         (lambda f: fit_baseline(pd.concat([f, f]), shift="blur", baseline="base"), "has two values on"),
@@ -314,7 +367,7 @@ def test_an_average_over_fewer_shifts_is_a_gap():
             lambda f: fit_baseline(
                 f.assign(value=f["value"].where(f["distribution"] != "reference", 0.5)), shift="blur", baseline="base"
             ),
-            "all 12 baseline models have the reference accuracy 0.5000",
+            "all 12 baseline models have the accuracy 0.5000 on 'reference'",
         ),
     ],
 )

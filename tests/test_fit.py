@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 from scipy.special import logit, ndtr, ndtri
 
 from test_cli import error, ok
@@ -72,6 +73,7 @@ def test_the_line_is_that_of_statsmodels(tmp_path, scale, g):
         "low",
         "high",
         "extrapolated",
+        "notes",
     ]
     for row in found["models"]:
         assert row["effective_robustness"] == pytest.approx(row["shift"] - row["predicted"])
@@ -87,15 +89,17 @@ def test_zeros_and_gaps_are_left_out_or_clipped_and_counted(tmp_path):
     assert found["n"] == 28
     assert found["left_out"] == 2
     assert [row["model"] for row in found["models"] if row["model"] in ("m1", "m32")] == []
-    assert "2 of 30 baseline models are not in the fit (missing or extreme)" in found["notes"]
-    counts = ("--n-reference", "10000", "--n-shift", "500")
+    assert found["notes"]["excluded"] == "baseline models with an accuracy of 0 or 1 are not in the fit (1 of 30)"
+    assert found["notes"]["missing"] == "baseline models without both accuracies are not in the fit (1 of 30)"
+    counts = ("--n-reference", "10000", "--n-shift", "500", "--extremes", "clip")
     clipped = json.loads(ok("fit", path, *ARGUMENTS, *counts, "--format", "json"))
     assert clipped["n"] == 29
-    assert "1 baseline model had an accuracy of 0 or 1, which was clipped" in clipped["notes"]
-    assert json.loads(ok("fit", path, *ARGUMENTS, *counts, "--extremes", "exclude", "--format", "json"))["n"] == 28
+    assert clipped["notes"]["clipped"].endswith("were clipped, and pull at the line (1 of 30)")
+    assert json.loads(ok("fit", path, *ARGUMENTS, "--extremes", "exclude", "--format", "json"))["n"] == 28
     weighted = json.loads(ok("fit", path, *ARGUMENTS, *counts, "--weights", "binomial", "--format", "json"))
     assert weighted["weights"] == "binomial"
     assert weighted["slope"] != clipped["slope"]
+    assert weighted["slope"] < clipped["slope"] or weighted["r2"] > clipped["r2"]
 
 
 def test_the_table_of_the_wise_ft_paper(wise_ft, tmp_path):
@@ -121,6 +125,58 @@ def test_parquet_and_jsonl_are_read_too(tmp_path):
     table.to_json(tmp_path / "planted.jsonl", orient="records", lines=True, double_precision=15)
     outputs = {ok("fit", p, *ARGUMENTS) for p in (path, parquet, tmp_path / "planted.jsonl")}
     assert len(outputs) == 1
+
+
+def test_several_references_share_the_line(tmp_path):
+    """Shi et al. (2023): a model that is better on a second distribution than the first tells is no longer above the line."""
+    generator = np.random.default_rng(3)
+    one, two = generator.uniform(-1, 1.5, 23), generator.uniform(-1, 1.5, 23)
+    y = 0.5 * one + 0.4 * two - 0.3 + generator.normal(0, 0.03, 23)
+    table = pd.DataFrame(
+        {"name": [f"m{i}" for i in range(23)], "from": ["scratch"] * 20 + ["clip"] * 3, "test": ndtr(one), "web": ndtr(two)}
+    ).assign(sketch=ndtr(y))
+    table.to_csv(tmp_path / "two.csv", index=False)
+    both = ("--reference", "web", "--format", "json")
+    found = json.loads(ok("fit", tmp_path / "two.csv", *ARGUMENTS, *both))
+    base = table[:20]
+    theirs = sm.OLS(ndtri(base["sketch"]), sm.add_constant(ndtri(base[["test", "web"]].to_numpy()))).fit()
+    assert (found["intercept"], *found["slopes"].values()) == pytest.approx(tuple(theirs.params))
+    assert list(found["slopes"]) == ["test", "web"]
+    alone = json.loads(ok("fit", tmp_path / "two.csv", *ARGUMENTS, "--format", "json"))
+    assert alone["r2"] < 0.8 < found["r2"]
+    assert "g(test)" in ok("fit", tmp_path / "two.csv", *ARGUMENTS, "--reference", "web", "--plot", tmp_path / "two.png")
+
+
+def test_scales_stand_side_by_side(tmp_path):
+    path, _ = planted(tmp_path)
+    out = ok("fit", path, *ARGUMENTS, "--scale", "all")
+    for scale in ("probit", "logit", "linear"):
+        assert f"sketch: {scale} axes" in out
+    (row,) = [line for line in out.splitlines() if line.strip("│ ").startswith("m31 ")]
+    assert row.count(" to ") == 3
+    found = json.loads(ok("fit", path, *ARGUMENTS, "--scale", "all", "--format", "json"))
+    assert [line["scale"] for line in found] == ["probit", "logit", "linear"]
+
+
+def test_intervals_are_no_narrower_than_those_of_the_accuracies(wise_ft):
+    """On the published table: Newcombe's distances add, so that no interval is surer than the accuracy that it is about."""
+    sizes = ("--n-reference", "50000", "--n-shift", "10000")
+    for line in json.loads(ok("fit", wise_ft, *STANDARD, "--shift", "v2", "--shift", "sketch", *sizes, "--format", "json")):
+        for row in line["models"]:
+            own = stats.binomtest(round(row["shift"] * 10_000), 10_000).proportion_ci(method="exact")
+            assert row["effective_robustness"] - row["low"] >= row["shift"] - own.low
+            assert row["high"] - row["effective_robustness"] >= own.high - row["shift"]
+            assert "few-clusters" not in row["notes"]
+
+
+def test_families_of_a_column_are_clusters(tmp_path):
+    path, table = planted(tmp_path)
+    table.assign(family=[f"family {i // 5}" for i in range(33)]).to_csv(path, index=False)
+    found = json.loads(ok("fit", path, *ARGUMENTS, "--cluster", "family", "--format", "json"))
+    assert found["clusters"] == 6
+    assert json.loads(ok("fit", path, *ARGUMENTS, "--format", "json"))["clusters"] == 30
+    assert "has no column 'paper'" in error("fit", path, *ARGUMENTS, "--cluster", "paper")
+    assert "level=95: expected a fraction between 0 and 1" in error("fit", path, *ARGUMENTS, "--level", "95")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from shiftline.analysis import (
+    Answers,
     Correctness,
     compare,
     effective_robustness,
@@ -102,7 +103,7 @@ def test_the_estimate_is_the_mean_over_replicates_of_what_single_models_have():
 
 
 def test_the_parts_are_what_they_say():
-    """Line: statsmodels' standard error of the mean; seeds: of the replicates; images: a plain bootstrap, one image at a time."""
+    """Line: statsmodels' interval of the mean; seeds: of the replicates; images: a plain bootstrap, one image at a time."""
     table, answers, _ = study(replicates=4, images=300)
     joint = joint_effective_robustness(table, answers, baseline="baseline", resamples=4000)
     row = joint[(joint["group"] == "new") & (joint["shift"] == "shift 1")].iloc[0]
@@ -112,7 +113,9 @@ def test_the_parts_are_what_they_say():
     model = sm.OLS(base["shift 1"], sm.add_constant(base["reference"])).fit()
     at = model.get_prediction(np.array([[1.0, new["reference"].mean()]]))
     anchor = ndtri(row["shifted"] - row["effective_robustness"])
-    assert row["sd_line"] == pytest.approx(stats.norm.pdf(anchor) * at.se_mean[0], rel=1e-6)
+    far = stats.t.ppf(0.975, 22) * at.se_mean[0]
+    assert row["line_low"] == pytest.approx(ndtr(anchor + far) - ndtr(anchor), rel=1e-6)
+    assert row["line_high"] == pytest.approx(ndtr(anchor) - ndtr(anchor - far), rel=1e-6)
 
     def robustness(reference, shifted):
         x, y = ndtri(reference), ndtri(shifted)
@@ -121,7 +124,7 @@ def test_the_parts_are_what_they_say():
 
     pair = answers["shift 1"]
     whole = robustness(pair.reference.accuracies, pair.shifted.accuracies)
-    assert row["sd_seeds"] == pytest.approx(whole.std(ddof=1) / 2, rel=1e-6)
+    assert row["seeds"] == pytest.approx(stats.t.ppf(0.975, 3) * whole.std(ddof=1) / 2, rel=1e-6)
     generator = np.random.default_rng(3)
     drawn = []
     for _ in range(1500):
@@ -129,20 +132,21 @@ def test_the_parts_are_what_they_say():
         drawn.append(robustness(pair.reference.correct[:, rows].mean(axis=1), pair.shifted.correct[:, others].mean(axis=1)))
     drawn = np.array(drawn)
     apart = (drawn - drawn.mean(axis=0)).var(axis=1, ddof=1).mean() / 4
-    assert row["sd_images"] == pytest.approx(np.sqrt(max(drawn.mean(axis=1).var(ddof=1) - apart, 0)), rel=0.12)
+    images = (row["images_low"] + row["images_high"]) / 2
+    assert images == pytest.approx(1.96 * np.sqrt(max(drawn.mean(axis=1).var(ddof=1) - apart, 0)), rel=0.12)
     assert row["low"] < row["effective_robustness"] < row["high"]
 
 
 def test_images_of_one_source_go_together():
     """A shift of the reference's own images: what makes an image hard moves both axes, and partly cancels."""
     same, apart = (study(seed=5, same_images=flag, shared=0.99, images=400) for flag in (True, False))
-    sds = [
+    widths = [
         joint_effective_robustness(table, answers, baseline="baseline", by="model", resamples=500)
-        .query("group == 'new' and shift == 'shift 0'")["sd_images"]
+        .query("group == 'new' and shift == 'shift 0'")["images_low"]
         .mean()
         for table, answers, _ in (same, apart)
     ]
-    assert sds[0] < 0.95 * sds[1]
+    assert widths[0] < 0.95 * widths[1]
 
 
 def test_units_are_recipes_groups_or_models():
@@ -154,8 +158,8 @@ def test_units_are_recipes_groups_or_models():
     counts = {by: len(rows[rows["shift"] == "shift 0"]) for by, rows in found.items()}
     assert counts == {"recipe": 25, "group": 2, "model": 27}
     one = found["model"].query("model == 'new 1' and shift == 'shift 0'").iloc[0]
-    assert np.isnan(one["sd_seeds"])
-    assert "one replicate: conditional on its seed" in one["notes"]
+    assert np.isnan(one["seeds"])
+    assert one["notes"] == "one-seed"
     with pytest.raises(AnalysisError, match="choose one of recipe, group, model"):
         joint_effective_robustness(table, answers, baseline="baseline", by="seed")
 
@@ -168,19 +172,17 @@ def test_what_differs_in_more_than_its_seed_is_no_replicate():
     found = joint_effective_robustness(table, answers, baseline="baseline", resamples=20).query("shift == 'shift 0'")
     assert sorted(found.loc[found["group"] == "new", "replicates"]) == [1, 2]
     by_group = joint_effective_robustness(table, answers, baseline="baseline", by="group", resamples=20)
-    assert "2 different recipes" in by_group.loc[by_group["group"] == "new", "notes"].iloc[0]
+    assert by_group.loc[by_group["group"] == "new", "notes"].iloc[0] == "recipes"
 
 
-def test_an_average_has_the_degrees_of_freedom_of_its_least_certain_line():
+def test_lines_of_several_shifts_move_together():
+    """The same baseline models fix both lines: where a model is off both, the average is no surer than one of them."""
     table, _, _ = study(seed=4)
-    base = table["group"] == "baseline"
-    number = table["model"].str.extract(r"(\d+)$")[0].astype(int)
-    runs = table.assign(recipe=np.where(base, "net " + (number // 4).astype(str) + " @ epoch 1", table["recipe"]))
-    rows = joint_effective_robustness(runs, {}, baseline="baseline", by="model").query("model == 'new 0'").set_index("shift")
-    line = rows.assign(share=rows["sd_line"] ** 2 / (rows["sd_line"] ** 2 + rows["sd_images"] ** 2))
-    # Six runs: four degrees of freedom for the line's share of the variance.
-    for row in line.itertuples():
-        assert row.df == pytest.approx(4 / row.share**2, rel=1e-6)
+    twin = table[table["distribution"] == "shift 0"].assign(distribution="shift 1")
+    table = pd.concat([table[table["distribution"] != "shift 1"], twin], ignore_index=True)
+    rows = joint_effective_robustness(table, {}, baseline="baseline", by="model").query("model == 'new 0'").set_index("shift")
+    for part in ("low", "high", "line_low", "line_high"):
+        assert rows.loc["average", part] == pytest.approx(rows.loc["shift 0", part], rel=1e-6), part
 
 
 @pytest.mark.slow
@@ -205,31 +207,134 @@ def test_without_answers_images_count_as_single_values_do():
     table, _, _ = study()
     joint = joint_effective_robustness(table, {}, baseline="baseline", by="model")
     row = joint.query("model == 'new 0' and shift == 'shift 0'").iloc[0]
-    values = wide(table).loc["new 0"]
-    fit = fit_baseline(table, shift="shift 0", baseline="baseline")
-    p, q = values["reference"], values["shift 0"]
-    slope = fit.slope * stats.norm.pdf(fit.line(p)) / stats.norm.pdf(ndtri(p))
-    assert row["sd_images"] == pytest.approx(np.sqrt(q * (1 - q) / 1000 + slope**2 * p * (1 - p) / 1000))
-    assert "no stored answers" in row["notes"]
+    alone = effective_robustness(table, baseline="baseline").query("model == 'new 0' and shift == 'shift 0'").iloc[0]
+    assert (row["low"], row["high"]) == (alone["low"], alone["high"])
+    assert row["notes"] == "one-seed no-answers"
 
 
-def test_checkpoints_of_runs_are_resampled_by_runs():
-    """Twelve models that are epochs of six runs: what a run adds to all of its points widens the line's interval."""
-    table, _, _ = study(seed=4)
-    base = table["group"] == "baseline"
-    number = table["model"].str.extract(r"(\d+)$")[0].astype(int)
-    clustered = table.assign(recipe=np.where(base, "net, seed=" + (number // 4).astype(str) + " @ epoch 1", table["recipe"]))
-    shifted = clustered["distribution"] == "shift 0"
-    offset = np.random.default_rng(0).normal(0, 0.06, 6)[np.minimum(number // 4, 5)]
-    clustered = clustered.assign(value=np.where(base & shifted, clustered["value"] + offset, clustered["value"]))
-    plain = clustered.assign(recipe=np.where(base, clustered["model"], clustered["recipe"]))
-    sds = {
-        name: joint_effective_robustness(t, {}, baseline="baseline", by="group")
-        .query("group == 'new' and shift == 'shift 0'")["sd_line"]
-        .item()
-        for name, t in (("runs", clustered), ("models", plain))
+def runs_of_a_line(generator, *, runs, epochs, apart=0.08, own=0.02):
+    """Epochs of runs about ``y = 0.9 x - 0.4``: what a run is off the line is the same for all of its epochs."""
+    run = np.repeat(np.arange(runs), epochs)
+    x = np.concatenate([np.linspace(-0.5, end, epochs) for end in generator.uniform(0.5, 1.5, runs)])
+    y = 0.9 * x - 0.4 + generator.normal(0, apart, runs)[run] + generator.normal(0, own, len(run))
+    names = [f"{r}.{i}" for i, r in enumerate(run)]
+    models = pd.DataFrame({"model": names, "group": "baseline", "run": [f"run {r}" for r in run]})
+    new = pd.DataFrame({"model": ["new"], "group": ["new"], "run": ["new"]})
+    frame = pd.concat([models, new], ignore_index=True)
+    values = {"reference": [*x, 0.8], "s": [*y, 0.9 * 0.8 - 0.4]}
+    return pd.concat([frame.assign(distribution=d, value=ndtr(v)) for d, v in values.items()], ignore_index=True)
+
+
+def test_the_line_is_as_uncertain_as_its_clusters_say():
+    """CR2 with the degrees of freedom of Bell and McCaffrey (2002), written down as matrices."""
+    table = runs_of_a_line(np.random.default_rng(1), runs=6, epochs=5)
+    fit = fit_baseline(table, shift="s", baseline="baseline")
+    assert fit.clusters == 6
+    values = wide(table).drop("new")
+    x, y = ndtri(values["reference"].to_numpy()), ndtri(values["s"].to_numpy())
+    run = values.index.str.split(".").str[0].to_numpy()
+    design = np.column_stack([np.ones(30), x])
+    bread = np.linalg.inv(design.T @ design)
+    hat = design @ bread @ design.T
+    errors = y - design @ bread @ design.T @ y
+    at = np.array([1.0, 0.8])
+    meat, columns = np.zeros((2, 2)), []
+    for name in np.unique(run):
+        rows = run == name
+        values_, vectors = np.linalg.eigh((np.eye(30) - hat)[np.ix_(rows, rows)])
+        root = vectors @ np.diag(values_**-0.5) @ vectors.T
+        score = design[rows].T @ root @ errors[rows]
+        meat += np.outer(score, score)
+        columns.append((np.eye(30) - hat)[:, rows] @ root @ design[rows] @ bread @ at)
+    variance = at @ bread @ meat @ bread @ at
+    products = np.array(columns) @ np.array(columns).T
+    df = np.trace(products) ** 2 / (products**2).sum()
+    half = stats.t.ppf(0.975, df) * np.sqrt(variance)
+    band = fit.confidence([ndtr(0.8)])
+    assert 2 < df < 6
+    assert ndtri(band.high[0]) - ndtri(band.predicted[0]) == pytest.approx(half, rel=1e-6)
+
+
+def test_epochs_of_a_few_runs_are_no_independent_models():
+    """Eight runs of twelve epochs: the interval that takes 96 models for independent misses the truth in every third study."""
+    held = {None: [], "auto": []}
+    for seed in range(120):
+        table = runs_of_a_line(np.random.default_rng([seed, 8]), runs=8, epochs=12)
+        for cluster, found in held.items():
+            band = fit_baseline(table, shift="s", baseline="baseline", cluster=cluster).confidence([ndtr(0.8)])
+            found.append(band.low[0] <= ndtr(0.9 * 0.8 - 0.4) <= band.high[0])
+    assert np.mean(held[None]) < 0.75
+    assert 0.88 < np.mean(held["auto"]) <= 0.99
+    few = runs_of_a_line(np.random.default_rng(0), runs=3, epochs=12)
+    assert fit_baseline(few, shift="s", baseline="baseline").codes == ["few-clusters"]
+    with pytest.raises(AnalysisError, match="there is no column 'paper' to take clusters from"):
+        fit_baseline(few, shift="s", baseline="baseline", cluster="paper")
+
+
+# ---- where the line and the model are far apart ------------------------------------------------------------------------
+
+
+def far_study(generator, *, predicted, accuracy, images=2000, baselines=32):
+    """A model whose accuracy is far from what the line predicts, among baselines on a line with scatter."""
+    x = np.append(generator.uniform(0.4, 1.4, baselines), 0.8)
+    y = 0.9 * x + ndtri(predicted) - 0.72 + generator.normal(0, 0.06, baselines + 1)
+    y[-1] = ndtri(accuracy)
+    names = tuple([f"baseline {i}" for i in range(baselines)] + ["new"])
+    axes = {
+        name: Correctness(
+            names, (generator.random((baselines + 1, images)) < ndtr(z)[:, None]).astype(np.uint8), np.arange(images), name
+        )
+        for name, z in (("reference", x), ("s", y))
     }
-    assert sds["runs"] > 1.2 * sds["models"]
+    group = ["baseline"] * baselines + ["new"]
+    parts = [
+        pd.DataFrame({"model": names, "group": group, "distribution": d, "value": c.accuracies, "n": images})
+        for d, c in axes.items()
+    ]
+    return pd.concat(parts, ignore_index=True), {"s": Answers(axes["reference"], axes["s"])}
+
+
+@pytest.mark.parametrize(("predicted", "accuracy"), [(0.026, 0.596), (0.97, 0.67)])
+def test_intervals_hold_where_a_model_is_far_from_the_line(predicted, accuracy):
+    """Pushed through the line's scale at the prediction, these intervals held the truth in 30 to 70 % of the studies."""
+    held = []
+    for seed in range(120):
+        table, answers = far_study(np.random.default_rng([seed, 5]), predicted=predicted, accuracy=accuracy)
+        for found, least in (
+            (effective_robustness(table, baseline="baseline"), 1.0),
+            (joint_effective_robustness(table, answers, baseline="baseline", resamples=100), 0.75),
+        ):
+            row = found.query("model == 'new'").iloc[0]
+            held.append(row["low"] <= accuracy - predicted <= row["high"])
+            own = stats.binomtest(round(row["shifted"] * 2000), 2000).proportion_ci(method="exact")
+            # No surer than the model's own accuracy; a hundred resamples know its spread to 7 %.
+            assert row["high"] - row["low"] > least * (own.high - own.low)
+    assert 0.90 < np.mean(held) < 0.985
+
+
+def test_the_noise_of_reference_accuracies_flattens_the_line_and_is_taken_off():
+    """Baselines between 0.66 and 0.76 of 500 images: a fifth of the spread of the reference accuracies is noise."""
+    slopes, robustness, codes = {"none": [], "in-x": []}, {"none": [], "in-x": []}, []
+    for seed in range(150):
+        generator = np.random.default_rng([seed, 6])
+        x = np.append(generator.uniform(ndtri(0.66), ndtri(0.76), 32), ndtri(0.76))
+        y = 0.9 * x - 0.4
+        values = {d: generator.binomial(n, ndtr(z)) / n for d, z, n in (("reference", x, 500), ("s", y, 20_000))}
+        frame = pd.DataFrame({"model": [f"m{i}" for i in range(33)], "group": ["baseline"] * 32 + ["new"]})
+        table = pd.concat(
+            [frame.assign(distribution=d, value=v, n={"reference": 500, "s": 20_000}[d]) for d, v in values.items()],
+            ignore_index=True,
+        )
+        for errors in slopes:
+            fit = fit_baseline(table, shift="s", baseline="baseline", errors=errors)
+            slopes[errors].append(fit.slope)
+            robustness[errors].append(ndtr(y[-1]) - fit.predict([0.76])[0])
+        codes.append(fit_baseline(table, shift="s", baseline="baseline").codes)
+    assert np.mean(slopes["none"]) < 0.8 * 0.9
+    assert np.median(slopes["in-x"]) == pytest.approx(0.9, abs=0.05)
+    assert np.mean(robustness["none"]) > 0.008
+    assert abs(np.median(robustness["in-x"])) < 0.004
+    assert np.mean(["noisy-x" in found for found in codes]) > 0.95
 
 
 @pytest.mark.slow
@@ -257,10 +362,11 @@ def test_binomial_weights_are_those_of_weighted_least_squares():
     assert (fit.intercept, fit.slope) == pytest.approx(tuple(theirs.params))
     assert fit.r2 == pytest.approx(theirs.rsquared)
     at = theirs.get_prediction(np.array([[1.0, 0.7]]))
-    assert np.sqrt(fit.variance_at(np.array(0.7))) == pytest.approx(at.se_mean[0])
-    with pytest.raises(AnalysisError, match="need the number of examples"):
+    band = fit.confidence([ndtr(0.7)])
+    assert ndtri(band.high[0]) - 0.7 * fit.slope - fit.intercept == pytest.approx(stats.t.ppf(0.975, 22) * at.se_mean[0])
+    with pytest.raises(AnalysisError, match="need proportions of known numbers of examples"):
         fit_baseline(table.drop(columns="n"), shift="shift 0", baseline="baseline", weights="binomial")
-    with pytest.raises(AnalysisError, match="choose none or binomial"):
+    with pytest.raises(AnalysisError, match="choose one of none, binomial"):
         fit_baseline(table, shift="shift 0", baseline="baseline", weights="poisson")
 
 
@@ -274,7 +380,7 @@ def test_leaving_a_model_out_is_what_statsmodels_says():
     np.testing.assert_allclose(found.loc[values.index, "residual"], influence.resid_press, rtol=1e-9)
     assert found["change"].abs().is_monotonic_decreasing
     few = table[table["model"].isin([*[f"baseline {i}" for i in range(3)], "new 0"])]
-    with pytest.raises(AnalysisError, match="leaves no line"):
+    with pytest.raises(AnalysisError, match="2 baseline models are left, which is no line"):
         leave_one_out(few, shift="shift 0", baseline="baseline")
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from shiftline.analysis.baseline import BaselineFit, fit_baseline
+from shiftline.analysis.notes import legend
 from shiftline.analysis.robustness import effective_robustness
+from shiftline.analysis.settings import AUTO, CLUSTERS, EACH, LineOptions
 from shiftline.analysis.tables import REFERENCE
 from shiftline.errors import AnalysisError
 
@@ -44,27 +47,32 @@ def tidy_accuracies(
     wide: pd.DataFrame,
     *,
     model: str,
-    reference: str,
+    reference: str | Sequence[str],
     shifts: Sequence[str],
-    baseline: tuple[str, str],
+    baseline: tuple[str, str] | None,
     percent: bool = False,
     n_reference: int | None = None,
     n_shift: int | None = None,
+    cluster: str | None = AUTO,
 ) -> pd.DataFrame:
     """Return a tidy table of a wide one: see `shiftline.analysis`.
 
     Parameters
     ----------
-    model, reference : str
-        Columns: names of models, accuracies on the reference.
+    model : str
+        Column of the models' names.
+    reference : str or sequence of str
+        Columns of accuracies on the reference distributions; one is named "reference" in the result, several keep their names.
     shifts : sequence of str
         Columns of accuracies under shift.
-    baseline : tuple of str
-        (column, value): rows with it are the group "baseline", all others "others".
+    baseline : tuple of str, or None
+        (column, value): rows with it are the group "baseline", all others "others". None: all rows are.
     percent : bool
         Accuracies are percent, and are divided by 100.
     n_reference, n_shift : int, optional
         Numbers of examples.
+    cluster : str, optional
+        A column that the result keeps, for `fit_baseline`; "auto": those that it looks for.
 
     Raises
     ------
@@ -72,7 +80,11 @@ def tidy_accuracies(
         A column is missing or holds text, a model stands twice, the baseline matches no row, or accuracies are not on the scale
         that was said.
     """
-    for column in (model, reference, *shifts, baseline[0]):
+    references = (reference,) if isinstance(reference, str) else tuple(reference)
+    named = (REFERENCE,) if len(references) == 1 else references
+    kept = [c for c in CLUSTERS if c in wide.columns] if cluster == AUTO else [cluster] if cluster not in (None, EACH) else []
+    marks = () if baseline is None else baseline[:1]
+    for column in (model, *references, *shifts, *marks, *kept):
         if column not in wide.columns:
             raise AnalysisError(f"the table has no column {column!r}: it has {', '.join(map(str, wide.columns))}.")
     names = wide[model].astype(str)
@@ -80,12 +92,10 @@ def tidy_accuracies(
         twice = names[names.duplicated()].iloc[0]
         rows = (np.flatnonzero(names == twice) + 1).tolist()
         raise AnalysisError(f"the model {twice!r} stands in the rows {', '.join(map(str, rows))}: expected one row per model.")
-    chosen = wide[baseline[0]].astype(str) == baseline[1]
-    if not chosen.any():
-        there = list(dict.fromkeys(wide[baseline[0]].astype(str)))
-        more = " ..." if len(there) > 8 else ""
-        raise AnalysisError(f"no row has {baseline[0]}={baseline[1]}: the column {baseline[0]!r} has {', '.join(there[:8])}{more}.")
-    numbers = {column: _numbers(wide[column], column) for column in (reference, *shifts)}
+    chosen = np.ones(len(wide), bool) if baseline is None else _marked(wide, *baseline)
+    if twice := set(references) & set(shifts):
+        raise AnalysisError(f"the column {min(twice)!r} is named as a reference and as a shift: it is one of them.")
+    numbers = {column: _numbers(wide[column], column) for column in (*references, *shifts)}
     _check_scale(numbers, percent=percent)
     groups = np.where(chosen, BASELINE, OTHERS)
     columns = [
@@ -93,15 +103,25 @@ def tidy_accuracies(
             {
                 "model": names,
                 "group": groups,
-                "distribution": REFERENCE if column == reference else column,
+                "distribution": name,
                 "value": values / 100 if percent else values,
-                "n": n_reference if column == reference else n_shift,
+                "n": n_reference if name in named else n_shift,
                 "alpha": np.nan,
+                **{column: wide[column] for column in kept},
             }
         )
-        for column, values in numbers.items()
+        for name, values in zip((*named, *shifts), numbers.values(), strict=True)
     ]
     return pd.concat(columns, ignore_index=True).astype({"n": float})
+
+
+def _marked(wide: pd.DataFrame, column: str, value: str) -> NDArray[np.bool_]:
+    chosen = np.asarray(wide[column].astype(str) == value, dtype=bool)
+    if not chosen.any():
+        there = list(dict.fromkeys(wide[column].astype(str)))
+        more = " ..." if len(there) > 8 else ""
+        raise AnalysisError(f"no row has {column}={value}: the column {column!r} has {', '.join(there[:8])}{more}.")
+    return chosen
 
 
 def _numbers(column: pd.Series, name: str) -> pd.Series:
@@ -136,30 +156,45 @@ def _check_scale(numbers: dict[str, pd.Series], *, percent: bool) -> None:
 
 
 def fit_table(
-    tidy: pd.DataFrame, shift: str, *, scale: str = "probit", extremes: str = "clip", weights: str = "none"
+    tidy: pd.DataFrame, shift: str, *, reference: str | Sequence[str] = REFERENCE, level: float = 0.95, **line: Unpack[LineOptions]
 ) -> tuple[BaselineFit, pd.DataFrame]:
     """Fit the line of one shift on the baseline rows, and return effective robustness of all rows that have both accuracies."""
-    rows_of_shift = tidy[tidy["distribution"].isin([REFERENCE, shift])]
-    fit = fit_baseline(rows_of_shift, shift=shift, baseline=BASELINE, scale=scale, extremes=extremes, weights=weights)
-    rows = effective_robustness(rows_of_shift, baseline=BASELINE, scale=scale, extremes=extremes, weights=weights)
+    fit = fit_baseline(tidy, shift=shift, baseline=BASELINE, reference=reference, **line)
+    rows = effective_robustness(tidy, shifts=[shift], baseline=BASELINE, reference=reference, level=level, **line)
     return fit, rows
 
 
-def fit_document(tidy: pd.DataFrame, shift: str, fit: BaselineFit, rows: pd.DataFrame) -> dict[str, Any]:
+def fit_document(fit: BaselineFit, rows: pd.DataFrame) -> dict[str, Any]:
     """Return a fit as JSON: the line, what to know of it, and one entry per model."""
     known = rows.dropna(subset=["effective_robustness"])
-    columns = ["model", "group", "reference", "shifted", "predicted", "effective_robustness", "low", "high", "extrapolated"]
-    models = known[columns].rename(columns={"shifted": "shift"})
+    columns = [
+        "model",
+        "group",
+        "reference",
+        "shifted",
+        "predicted",
+        "effective_robustness",
+        "low",
+        "high",
+        "extrapolated",
+        "notes",
+    ]
+    models = known[columns].rename(columns={"shifted": "shift"}).replace({np.nan: None}).to_dict("records")
     return {
-        "shift": shift,
+        "shift": fit.shift,
         "slope": fit.slope,
+        "slopes": dict(zip(fit.settings.references, fit.slopes.tolist(), strict=True)),
         "intercept": fit.intercept,
         "r2": fit.r2,
         "n": fit.n,
         "scale": fit.scale,
         "residual_std": fit.residual_std,
-        "weights": fit.weights,
-        "notes": list(fit.notes),
+        "reliability": fit.reliability if np.isfinite(fit.reliability) else None,
+        "clusters": fit.clusters,
+        "weights": fit.settings.weights,
+        "errors": fit.settings.errors,
+        "extremes": fit.settings.extremes,
+        "notes": {note.code: note.text for note in fit.notes},
         "left_out": len(rows) - len(known),
-        "models": models.to_dict("records"),
+        "models": [{**row, "notes": legend([row["notes"]])} for row in models],
     }

@@ -43,11 +43,12 @@ def _normal_density(z: Floats) -> Floats:
 SCALES: dict[str, Scale] = {
     "probit": Scale("probit", ndtri, ndtr, lambda p: 1 / _normal_density(ndtri(p)), True),
     "logit": Scale("logit", logit, expit, lambda p: 1 / (p * (1 - p)), True),
-    "linear": Scale("linear", lambda p: p, lambda z: z, np.ones_like, False),
+    # A line may predict more than 1: no model can have it.
+    "linear": Scale("linear", lambda p: p, lambda z: np.clip(z, 0.0, 1.0), np.ones_like, False),
 }
 """Probit (Miller et al. 2021), logit (Taori et al. 2020), linear."""
 
-EXTREMES = ("clip", "exclude")
+EXTREMES = ("exclude", "clip")
 
 
 def scale_named(name: str) -> Scale:
@@ -63,7 +64,7 @@ def scale_named(name: str) -> Scale:
     return SCALES[name]
 
 
-def inside(values: ArrayLike, n: ArrayLike, scale: Scale, *, extremes: str = "clip") -> tuple[Floats, NDArray[np.bool_]]:
+def inside(values: ArrayLike, n: ArrayLike, scale: Scale, *, extremes: str = "exclude") -> tuple[Floats, NDArray[np.bool_]]:
     """Clip accuracies of exactly 0 or 1 to where the axis is finite.
 
     Parameters
@@ -73,7 +74,7 @@ def inside(values: ArrayLike, n: ArrayLike, scale: Scale, *, extremes: str = "cl
     n : array of float
         Numbers of examples; NaN where unknown.
     extremes : str
-        "clip": to [1/(2n), 1 - 1/(2n)]; "exclude": to NaN. Without n an extreme is always excluded.
+        "exclude": to NaN; "clip": to [1/(2n), 1 - 1/(2n)]. Without n an extreme is always excluded.
 
     Returns
     -------

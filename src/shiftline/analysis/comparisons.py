@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from shiftline.analysis.axes import Floats
+from shiftline.analysis.contrasts import Contrast, Term
 from shiftline.analysis.correctness import RESAMPLES
-from shiftline.analysis.panels import Answers, Resampled, resampled_robustness
-from shiftline.analysis.tables import REFERENCE, check_table
+from shiftline.analysis.notes import codes
+from shiftline.analysis.panels import Answers, Panel, panels_of
+from shiftline.analysis.settings import LineOptions, LineSettings
+from shiftline.analysis.tables import AVERAGE, REFERENCE, averaged, check_table, shifts_of
 from shiftline.errors import AnalysisError
 
 COLUMNS = (
@@ -31,6 +35,7 @@ COLUMNS = (
     "p_images_holm",
     "p_er_holm",
     "p_seeds_holm",
+    "notes",
 )
 
 
@@ -69,18 +74,19 @@ def compare(
     b: str,
     *,
     baseline: str,
-    scale: str = "probit",
+    reference: str | Sequence[str] = REFERENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
+    **line: Unpack[LineOptions],
 ) -> pd.DataFrame:
-    """Compare two models, or two groups of replicates, under every shift.
+    """Compare two models, or two groups of replicates, under every shift and on average over the shifts.
 
     Three questions, each with its own p-value, and the same corrected over the shifts (Holm): is the accuracy of the two on these
-    images another (`p_images`: McNemar, exact, for two models); is their effective robustness (`p_er`: a paired
-    bootstrap over the images of both models, both axes and the line at once, with the line's own uncertainty between their
-    reference accuracies and the seeds of groups; for single models conditional on their seeds); and is the effective
-    robustness of groups another over their seeds (`p_seeds`: Welch's t-test, for two replicates of each or more).
+    images another (`p_images`: McNemar, exact, for two models); is their effective robustness (`p_er`: the level of the joint
+    interval that ends at zero, over the images of both models, both axes and the line at once, and the seeds of groups; for single
+    models conditional on their seeds); and is the effective robustness of groups another over their seeds, on these images and with
+    this line (`p_seeds`: Welch's t-test, for two replicates of each or more: it says nothing of other images or baseline models).
 
     Parameters
     ----------
@@ -89,87 +95,111 @@ def compare(
     answers : mapping of str to Answers
         By shift; shifts without answers are left out.
     a, b : str
-        Values of the column `model`, or of `group`.
+        Values of the column `model`, or of `group`, without a model in common.
+    line : LineOptions
+        scale, extremes, weights, errors, cluster.
 
     Returns
     -------
     DataFrame
-        `COLUMNS`, one row per shift. Differences are a minus b, fractions; NaN where a question cannot be asked.
+        `COLUMNS`, one row per shift, and one for the average of several (subsets aside), which is one test and is not corrected.
+        Differences are a minus b, fractions; NaN where a question cannot be asked.
 
     Raises
     ------
     AnalysisError
-        There is no such model or group, or no stored answers.
+        There is no such model or group, they share a model, or there are no stored answers.
     """
     table = check_table(table, "group")
     sides = [_members(table, name) for name in (a, b)]
-    if not answers:
+    if shared := [model for model in sides[0] if model in sides[1]]:
+        raise AnalysisError(
+            f"{a!r} and {b!r} share {shared[0]!r}: a model is not compared with itself or its own group. Name models or groups "
+            "without one in common."
+        )
+    settings = LineSettings.of(baseline, reference, **line)
+    chosen = [shift for shift in shifts_of(table, None, references=settings.references) if shift in answers]
+    if not chosen:
         raise AnalysisError(
             "no stored answers to compare: shifts whose metric is no share of correct answers cannot be compared by images."
         )
-    rows = []
-    for shift, found in resampled_robustness(
-        table, answers, baseline=baseline, scale=scale, resamples=resamples, seed=seed, reference=REFERENCE
-    ).items():
-        positions = [_positions(found.models, side, shift) for side in sides]
-        one, other = (found.robustness[p] for p in positions)
-        difference = float(one.mean() - other.mean())
-        variance, df = _variance(found, positions)
-        half = stats.t.ppf((1 + level) / 2, df) * np.sqrt(variance)
-        correct = [answers[shift].shifted.of(side).correct for side in sides]
-        counts: tuple[float, float] = (np.nan, np.nan)
-        p_images = np.nan
-        if len(sides[0]) == len(sides[1]) == 1:
-            counts = int((correct[0][0] > correct[1][0]).sum()), int((correct[1][0] > correct[0][0]).sum())
-            p_images = mcnemar(int(counts[0]), int(counts[1]))
-        p_seeds = np.nan
-        if min(len(side) for side in sides) > 1:
-            p_seeds = float(stats.ttest_ind(one, other, equal_var=False).pvalue)
-        rows.append(
-            {
-                "shift": shift,
-                "a": a,
-                "b": b,
-                "accuracy_difference": float(correct[0].mean() - correct[1].mean()),
-                "only_a": counts[0],
-                "only_b": counts[1],
-                "p_images": p_images,
-                "er_difference": difference,
-                "er_low": difference - half,
-                "er_high": difference + half,
-                "p_er": _two_sided(difference, variance, df),
-                "p_seeds": p_seeds,
-            }
-        )
-    result = pd.DataFrame(rows)
+    panels = panels_of(table, answers, settings, shifts=chosen, resamples=resamples, seed=seed)
+    rows = [_row(one, answers[one.fit.shift], sides, level) for one in panels]
     for name in ("p_images", "p_er", "p_seeds"):
-        result[f"{name}_holm"] = holm(result[name])
-    return result[list(COLUMNS)]
+        for row, corrected in zip(rows, holm([row[name] for row in rows]), strict=True):
+            row[f"{name}_holm"] = corrected
+    whole = [one for one in panels if one.fit.shift in averaged(table, chosen)]
+    if len(whole) > 1:
+        rows.append(_average(whole, [row for row in rows if row["shift"] in {one.fit.shift for one in whole}], sides, level))
+    return pd.DataFrame(rows).assign(a=a, b=b)[list(COLUMNS)]
 
 
-def _variance(found: Resampled, positions: Sequence[NDArray[np.int64]]) -> tuple[float, float]:
-    """Return the variance of a difference of effective robustness, and its degrees of freedom.
-
-    The images that both sides share, the line between their reference accuracies, and the seeds of sides with replicates.
-    """
-    drawn = found.drawn[:, positions[0]].mean(axis=1) - found.drawn[:, positions[1]].mean(axis=1)
-    images = float(drawn[np.isfinite(drawn)].var(ddof=1))
-    # The predictions of the sides move together: what counts is the distance between them.
-    sides = [np.array([found.jacobian[p].mean(), (found.jacobian[p] * (found.x[p] - found.fit.x_mean)).mean()]) for p in positions]
-    level, slope = sides[0] - sides[1]
-    line = found.fit.residual_std**2 * (level**2 / found.fit.n + slope**2 / found.fit.sxx)
-    estimated = [(line, found.fit.n - 2)]
-    estimated += [(float(found.robustness[p].var(ddof=1)) / len(p), len(p) - 1) for p in positions if len(p) > 1]
-    total = images + sum(variance for variance, _ in estimated)
-    spread = sum(variance**2 / df for variance, df in estimated)
-    return total, total**2 / spread if spread > 0 else 1e9
+def _terms(one: Panel, sides: Sequence[Sequence[str]], share: float = 1.0) -> list[Term]:
+    positions = [_positions(one, side) for side in sides]
+    return [Term(one, positions[0], share, -share), Term(one, positions[1], -share, share)]
 
 
-def _two_sided(difference: float, variance: float, df: float) -> float:
-    """Return the p-value of a difference of zero."""
-    if variance == 0:
-        return 1.0 if difference == 0 else 0.0
-    return float(2 * stats.t.sf(abs(difference) / np.sqrt(variance), df))
+def _row(one: Panel, answers: Answers, sides: Sequence[Sequence[str]], level: float) -> dict[str, float | str]:
+    terms = _terms(one, sides)
+    contrast = Contrast(terms)
+    found = contrast.at(level)
+    correct = [answers.shifted.of(side).correct for side in sides]
+    counts: tuple[float, float] = (np.nan, np.nan)
+    if len(sides[0]) == len(sides[1]) == 1:
+        counts = int((correct[0][0] > correct[1][0]).sum()), int((correct[1][0] > correct[0][0]).sum())
+    seeds = [one.robustness[term.members] for term in terms]
+    return {
+        "shift": one.fit.shift,
+        "accuracy_difference": float(correct[0].mean() - correct[1].mean()),
+        "only_a": counts[0],
+        "only_b": counts[1],
+        "p_images": mcnemar(int(counts[0]), int(counts[1])) if np.isfinite(counts[0]) else np.nan,
+        "er_difference": found.value,
+        "er_low": found.low,
+        "er_high": found.high,
+        "p_er": contrast.p_value(),
+        "p_seeds": _welch(*seeds),
+        "notes": codes(_notes(one, terms)),
+    }
+
+
+def _notes(one: Panel, terms: Sequence[Term]) -> list[str]:
+    found = [note.code for note in one.fit.notes]
+    x = one.points.x.value[np.concatenate([term.members for term in terms])]
+    if one.fit.extrapolates(x[:, 0] if x.shape[1] == 1 else x).any():
+        found.append("extrapolated")
+    if min(len(term.members) for term in terms) == 1:
+        found.append("one-seed")
+    return found
+
+
+def _average(
+    panels: Sequence[Panel], rows: Sequence[Mapping[str, float | str]], sides: Sequence[Sequence[str]], level: float
+) -> dict[str, float | str]:
+    contrast = Contrast([term for one in panels for term in _terms(one, sides, 1 / len(panels))])
+    found, p = contrast.at(level), contrast.p_value()
+    seeds = [np.mean([one.robustness[_positions(one, side)] for one in panels], axis=0) for side in sides]
+    p_seeds = _welch(*seeds)
+    return {
+        "shift": AVERAGE,
+        "accuracy_difference": float(np.mean([float(row["accuracy_difference"]) for row in rows])),
+        "only_a": np.nan,
+        "only_b": np.nan,
+        "p_images": np.nan,
+        "p_images_holm": np.nan,
+        "er_difference": found.value,
+        "er_low": found.low,
+        "er_high": found.high,
+        "p_er": p,
+        "p_er_holm": p,
+        "p_seeds": p_seeds,
+        "p_seeds_holm": p_seeds,
+        "notes": codes(code for row in rows for code in str(row["notes"]).split()),
+    }
+
+
+def _welch(one: Floats, other: Floats) -> float:
+    return float(stats.ttest_ind(one, other, equal_var=False).pvalue) if min(len(one), len(other)) > 1 else float("nan")
 
 
 def _members(table: pd.DataFrame, name: str) -> list[str]:
@@ -182,8 +212,9 @@ def _members(table: pd.DataFrame, name: str) -> list[str]:
     return models
 
 
-def _positions(models: Sequence[str], side: Sequence[str], shift: str) -> NDArray[np.int64]:
-    where = {model: position for position, model in enumerate(models)}
-    if missing := [model for model in side if model not in where]:
-        raise AnalysisError(f"{missing[0]!r} has no value on {shift!r} and its reference: run the study to its end.")
-    return np.array([where[model] for model in side])
+def _positions(one: Panel, side: Sequence[str]) -> NDArray[np.int64]:
+    rows = one.points.models.index.get_indexer(list(side))
+    for row, model in zip(rows, side, strict=True):
+        if row < 0 or not np.isfinite(one.robustness[row]):
+            raise AnalysisError(f"{model!r} has no value on {one.fit.shift!r} and its reference: run the study to its end.")
+    return np.asarray(rows, dtype=np.int64)

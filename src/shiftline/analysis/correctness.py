@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from scipy import stats
 from shiftline.errors import AnalysisError
 
 Floats = NDArray[np.float64]
+Name = TypeVar("Name", bound=Hashable)
 RESAMPLES = 2000
 CHUNK = 250
 """Resamples that are drawn at once: their weights are an array of CHUNK times the images of a source."""
@@ -30,12 +32,15 @@ class Correctness:
         Positions of the images in their source.
     source : str
         Name of the source: a transformed shift's images go with their originals.
+    weights : float array of shape (images,), optional
+        What each image counts in an accuracy, with mean 1; all the same unless given.
     """
 
     models: tuple[str, ...]
     correct: NDArray[np.uint8]
     ids: NDArray[np.int64]
     source: str
+    weights: Floats | None = None
 
     def __post_init__(self) -> None:
         if self.correct.shape != (len(self.models), len(self.ids)):
@@ -47,6 +52,8 @@ class Correctness:
     @property
     def accuracies(self) -> Floats:
         """Fractions, shape (models,)."""
+        if self.weights is not None:
+            return np.asarray(self.correct @ self.weights / self.weights.sum())
         accuracies: Floats = self.correct.mean(axis=1, dtype=np.float64)
         return accuracies
 
@@ -69,10 +76,14 @@ class Correctness:
             raise AnalysisError(
                 f"{missing[0]!r} has no stored answers on {self.source}: run the study to its end, or leave the model out."
             )
-        return Correctness(tuple(models), self.correct[[index[model] for model in models]], self.ids, self.source)
+        return replace(self, models=tuple(models), correct=self.correct[[index[model] for model in models]])
+
+    def where(self, mask: NDArray[np.bool_], weights: Floats | None = None) -> Correctness:
+        """Return the answers on some of the images, which may count differently."""
+        return replace(self, correct=self.correct[:, mask], ids=self.ids[mask], weights=weights)
 
 
-def resampled_accuracies(axes: Mapping[str, Correctness], *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Floats]:
+def resampled_accuracies(axes: Mapping[Name, Correctness], *, resamples: int = RESAMPLES, seed: int = 0) -> dict[Name, Floats]:
     """Resample the images of every source, and return the accuracies of all models on all axes for each resample.
 
     The Poisson bootstrap: every image of a source has an independent Poisson(1) weight, the same for all models and for every axis
@@ -81,15 +92,16 @@ def resampled_accuracies(axes: Mapping[str, Correctness], *, resamples: int = RE
 
     Parameters
     ----------
-    axes : mapping of str to Correctness
+    axes : mapping to Correctness
+        By any name.
 
     Returns
     -------
     dict
         By the names of `axes`: arrays of shape (resamples, models), fractions.
     """
-    chunks: dict[str, list[Floats]] = {name: [] for name in axes}
-    sources: dict[str, list[str]] = {}
+    chunks: dict[Name, list[Floats]] = {name: [] for name in axes}
+    sources: dict[str, list[Name]] = {}
     for name, axis in axes.items():
         sources.setdefault(axis.source, []).append(name)
     for number, (source, names) in enumerate(sorted(sources.items())):
@@ -99,8 +111,10 @@ def resampled_accuracies(axes: Mapping[str, Correctness], *, resamples: int = RE
             for name in names:
                 ids = axes[name].ids
                 shown = weights if np.array_equal(ids, np.arange(size)) else weights[:, ids]
+                if (counting := axes[name].weights) is not None:
+                    shown = shown * counting.astype(np.float32)
                 total = shown.sum(axis=1, dtype=np.float64)[:, None]
-                chunks[name].append((shown @ columns[name]) / np.maximum(total, 1))
+                chunks[name].append((shown @ columns[name]) / np.where(total > 0, total, 1))
     return {name: np.concatenate(drawn) for name, drawn in chunks.items()}
 
 

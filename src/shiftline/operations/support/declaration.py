@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from shiftline.store.artifacts import Draft
 
 
+CALIBRATIONS = ("slope", "slope-and-intercept", "published")
+
+
 class SupportSplit(SupportSplitter):
     """How examples of a shift are told to be inside or outside the support of the reference.
 
@@ -36,6 +39,9 @@ class SupportSplit(SupportSplitter):
         reference examples of these classes count.
     groups : bool
         Keep examples of one group (which the data say) in one fold.
+    calibration : str
+        Of the classifier's logits: "slope", "slope-and-intercept", or "published", the paper's, which is wrong where reference and
+        shift differ in size: see `shiftline.operations.support.ratios.calibrate`.
     seed : int
         Of the sample, the folds and the classifiers.
     """
@@ -47,8 +53,13 @@ class SupportSplit(SupportSplitter):
     size: int | None = None
     groups: bool = False
     seed: int = 0
+    calibration: str = "slope"
 
     def validate(self) -> None:
+        require(
+            self.calibration in CALIBRATIONS,
+            f"SupportSplit.calibration is {self.calibration!r}: expected one of {', '.join(CALIBRATIONS)}.",
+        )
         require(
             isinstance(self.reference, Distribution),
             f"SupportSplit.reference is a {type(self.reference).__name__}: expected the reference's train split.",
@@ -158,6 +169,7 @@ class SupportRatio(SupportModel):
     """Calibrated density ratios p_ref(x) / p_shift(x) of every example of a shift."""
 
     tag = "support"
+    revision = 2
     kind = "support"
     folds: tuple[DomainFold, ...]
 
