@@ -54,6 +54,23 @@ class Digits(sl.ExperimentManager):
         "less contrast, in support": less_contrast.in_support(split),
         "less contrast, out of support": less_contrast.out_of_support(split),
     }
+    claims = [
+        sl.Claim(
+            "zero-shot models are more robust than their accuracy predicts (Radford et al. 2021)",
+            sl.effective_robustness("zero-shot") >= 0.02,
+        ),
+        sl.Claim("fine-tuning loses robustness (Wortsman et al. 2022)", sl.gain("fine-tuned", over="zero-shot") <= -0.02),
+        sl.Claim(
+            "weight interpolation recovers it (Wortsman et al. 2022)", sl.gain("wise-ft@validated", over="fine-tuned") >= 0.02
+        ),
+        sl.Claim(
+            "pre-training does not help where the reference has support (Cohen-Wang et al. 2024)",
+            sl.effective_robustness("fine-tuned", on="half inverted, in support").between(-0.02, 0.02),
+        ),
+        sl.Claim(
+            "a high learning rate loses more of it (Kumar et al. 2022)", sl.gain("fine-tuned, high lr", over="fine-tuned") <= -0.02
+        ),
+    ]
 
     def __init__(self, *, seeds: int = 3, store: str | os.PathLike[str] = "results", quiet: bool = False) -> None:
         super().__init__(store=store, quiet=quiet)
