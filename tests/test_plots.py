@@ -11,7 +11,8 @@ from scipy import stats
 
 from shiftline.errors import StoreError
 from shiftline.report.axes import percent_axes
-from shiftline.report.figures import robustness_figure, save_figures
+from shiftline.report.figures import save_figures
+from shiftline.report.panels import robustness_figure
 
 
 def test_points_are_placed_by_the_scale(tiny):

@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from shiftline.terminal.baseline_tables import (
+    BaselineColumns,
+    BaselinePercent,
+    BaselineReferences,
+    BaselineShifts,
+    BaselineTable,
+    published_baseline,
+)
+from shiftline.terminal.options import LinearAccuracy
 from shiftline.terminal.tables import Scale, console
 
 if TYPE_CHECKING:
@@ -49,15 +58,40 @@ def scatter_plot(
     save: Annotated[Path, typer.Option("--save", help="Folder of the figures.")],
     reference: Reference = "ImageNet",
     scale: Annotated[Scale, typer.Option("--scale", help="Of both axes; the original's is logit.")] = Scale.logit,
+    linear_accuracy: LinearAccuracy = False,
+    baseline_table: BaselineTable = None,
+    column: BaselineColumns = None,
+    percent: BaselinePercent = False,
+    n_reference: BaselineReferences = None,
+    n_shift: BaselineShifts = None,
 ) -> None:
-    """Draw accuracy under each shift against the reference's, along weight interpolation: one figure per shift."""
+    """Draw accuracy under each shift against the reference's, along weight interpolation: one figure per shift.
+
+    With a table of published accuracies also its models, their line and its 95 % band; its columns have the names of the shifts.
+    """
     from shiftline.report.figures import save_figures
     from shiftline.report.interpolation import interpolation_figure
+    from shiftline.report.published import published_accuracies
 
     table, x, shifts = _table(results_db, reference, eval_datasets)
     names = [shift.removesuffix(":top1").replace(":", "-").replace("/", "-") for shift in shifts]
+    published = published_baseline(
+        baseline_table,
+        column,
+        shifts=[shift.removesuffix(":top1") for shift in shifts],
+        percent=percent,
+        n_reference=n_reference,
+        n_shift=n_shift,
+    )
     figures = {
-        name: interpolation_figure(table, reference=x, shift=shift, scale=scale.value)
+        name: interpolation_figure(
+            table,
+            reference=x,
+            shift=shift,
+            scale=scale.value,
+            baseline=None if published is None else published_accuracies(published, shift.removesuffix(":top1")),
+            linear_accuracy=linear_accuracy,
+        )
         for name, shift in zip(names, shifts, strict=True)
     }
     for path in save_figures(figures, save).values():
