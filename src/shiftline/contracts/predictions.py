@@ -33,6 +33,8 @@ class Predictions:
     labels, ids : ndarrays of int64, shape (N,)
     metadata : callable
         Returns columns of the examples' metadata, a DataFrame of N rows.
+    names : tuple of str
+        Of the C classes; empty where they are not known.
     official : mapping
         What the data set says about its own evaluation.
     projection : Projection or None
@@ -42,6 +44,7 @@ class Predictions:
     logits: np.ndarray
     labels: np.ndarray
     ids: np.ndarray
+    names: tuple[str, ...] = ()
     metadata: Callable[[list[str]], pd.DataFrame] = _no_metadata
     official: Mapping[str, Any] = field(default_factory=dict)
     projection: Projection | None = None
@@ -107,7 +110,17 @@ class Predictions:
         space = self.projection
         labels = np.asarray(space.labels)[self.labels]
         there = self.kept(labels >= 0)
-        return replace(there, logits=projected(there.logits, space), labels=labels[labels >= 0], projection=None)
+        names = _joined_names(self.names, space) if self.names else ()
+        return replace(there, logits=projected(there.logits, space), labels=labels[labels >= 0], names=names, projection=None)
+
+
+def _joined_names(names: tuple[str, ...], space: Projection) -> tuple[str, ...]:
+    """Return the names of a space's classes, each made of those of its members."""
+    members: list[list[str]] = [[] for _ in range(space.count)]
+    for name, output in zip(names, space.outputs, strict=True):
+        if output >= 0:
+            members[output].append(name)
+    return tuple(" or ".join(of_class) for of_class in members)
 
 
 def projected(logits: np.ndarray, space: Projection) -> np.ndarray:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.numpy import save_file
 
-from shiftline.contracts.files import PER_EXAMPLE
+from shiftline.contracts.files import LOGITS, PER_EXAMPLE
 from shiftline.contracts.predictions import Predictions
 from shiftline.engine.context import Context
-from shiftline.engine.predictions import load_predictions, subset_ids
+from shiftline.engine.predictions import subset_ids
 from shiftline.errors import DataError
 from shiftline.plan.jobs import Job
+from shiftline.store.arrays import mapped_arrays
 from shiftline.store.artifacts import Draft
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def score(job: Job, draft: Draft, context: Context) -> None:
 def _predictions(job: Job, context: Context) -> Predictions:
     assert job.metric is not None
     assert job.distribution is not None
-    tensors = load_predictions(context.store, job.parents[0])
-    logits, labels, ids = (tensors[name].numpy() for name in ("logits", "labels", "ids"))
+    arrays = mapped_arrays(context.store.file(job.parents[0], LOGITS))
+    logits, labels, ids = (arrays[name] for name in ("logits", "labels", "ids"))
     official = context.data.open(job.distribution.source).official if job.metric.own_classes_only else {}
     whole = Predictions(
         logits,
