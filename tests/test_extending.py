@@ -130,7 +130,7 @@ MISTAKES = {
     "classes that change between splits": (
         'return sl.Listing(examples, ("disc", "square", "cross"))',
         'return sl.Listing(examples, ("disc", "square", "cross") if split == "train" else ("disc", "cross", "square"))',
-        "all three splits of a reference have the same classes in the same order",
+        "all splits of a reference, and all references, have the same classes in the same order",
     ),
     "an attribute that hides a verb": (
         'baseline = "from scratch"',

@@ -126,7 +126,7 @@ def test_6_both_axes_use_one_label_space():
     records = {s: SplitRecord(str(s), 900, tuple("abcdefghij"), (90,) * 10) for s in sources(study)}
     known = {backbone: backbone_record(backbone) for backbone in backbones(study)}
     records[Split("digits", "test")] = SplitRecord("x", 900, tuple("abcde"), (180,) * 5)
-    with pytest.raises(DeclarationError, match="all three splits of a reference have the same classes"):
+    with pytest.raises(DeclarationError, match="all splits of a reference, and all references, have the same classes"):
         build_plan(Facts(study, records, known))
     records[Split("digits", "test")] = SplitRecord("x", 900, tuple("abcdefghij"), (90,) * 10)
     records[Split("typed-digits", "test")] = SplitRecord("y", 900, tuple("abcdz"), (180,) * 5)

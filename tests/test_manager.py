@@ -31,6 +31,7 @@ from shiftline import (
 )
 from shiftline.analysis import clopper_pearson
 from shiftline.analysis import effective_robustness as plain_effective_robustness
+from shiftline.analysis.robustness import PARTS
 from shiftline.errors import AnalysisError, DataError, DeclarationError, ModelError, StoreError
 from shiftline.store.upkeep import verify
 from shiftline.testing.studies import ContractError, check_study
@@ -77,11 +78,13 @@ def test_results_are_tidy_and_complete(tiny):
 def test_robustness_of_a_study_is_that_of_its_table(tiny):
     found = tiny.effective_robustness(resamples=50)
     plain = plain_effective_robustness(tiny.results(), baseline="from scratch")
-    expected = "shift model group key reference shifted predicted effective_robustness low high scale r2 n_baseline extrapolated"
+    expected = (
+        "shift model group key reference shifted predicted effective_robustness low high scale r2 n_baseline extrapolated notes"
+    )
     assert list(plain.columns) == expected.split()
-    assert list(found.columns) == [*plain.columns, "replicates", "sd_line", "sd_images", "sd_seeds", "df", "notes"]
-    # The numbers are the same; the intervals know that all models share their images.
-    same = [column for column in plain.columns if column not in ("low", "high")]
+    assert list(found.columns) == [*plain.columns, "replicates", *PARTS]
+    # The numbers are the same; the intervals know that all models share their images, and the study knows its runs.
+    same = [column for column in plain.columns if column not in ("low", "high", "notes")]
     pd.testing.assert_frame_equal(found[same], plain[same], check_dtype=False)
     assert tiny.effective_robustness(scale="logit")["scale"].unique().tolist() == ["logit"]
     assert tiny.effective_robustness(shifts=["blur"])["shift"].unique().tolist() == ["blur"]
@@ -248,7 +251,7 @@ def test_a_study_without_shifts_trains_and_tabulates_but_has_no_robustness(new_s
         study.effective_robustness()
     study.shifts = {"x": study.reference.test.fraction(0.5)}
     with pytest.raises(AnalysisError, match="declares no baseline: write baseline = GROUP, one of 'a'"):
-        study.plot()
+        study.compare("a 1", "a 2")
     study.baseline = "a"
     with pytest.raises(AnalysisError, match="has 1 models: a line needs at least 3"):
         study.effective_robustness()

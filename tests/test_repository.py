@@ -101,7 +101,7 @@ def test_the_study_of_the_readme_is_short():
 
 @pytest.mark.slow
 def test_the_study_of_the_readme_runs_as_it_stands_there(tmp_path, data_root):
-    code, verbs = blocks("python")[:2]
+    code, verbs, expecting = blocks("python")[:3]
     (tmp_path / "sharpness.py").write_text(code)
     shell, launching = [block for block in blocks("bash") if "sharpness.py" in block]
     # Worker processes find the study done; SLURM's script has a test of its own.
@@ -112,7 +112,10 @@ def test_the_study_of_the_readme_runs_as_it_stands_there(tmp_path, data_root):
         if command and not command.startswith("source"):
             subprocess.run(command, shell=True, cwd=tmp_path, env=environment, check=True, capture_output=True)
     script = (
-        f"from sharpness import Sharpness\n{verbs}\nassert len(table) == 80, len(table)\nassert figures['robustness'].is_file()\n"
+        f"from sharpness import Sharpness, sl\n{verbs}\nassert len(table) == 80, len(table)\nassert figures['robustness'].is_file()\n"
+        f"assert logits.shape == (697, 10)\n{expecting}\n"
+        "found = Expecting(store='results').verdicts()\n"
+        "assert set(found['verdict']) <= {'holds', 'fails', 'cannot tell'} and len(found) == 3\n"
     )
     script += "from shiftline.testing.studies import check_study\ncheck_study(Sharpness)\n"
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
@@ -120,7 +123,7 @@ def test_the_study_of_the_readme_runs_as_it_stands_there(tmp_path, data_root):
 
 def test_the_expressions_of_the_readme_can_be_declared():
     space = {}
-    expressions, own = blocks("python")[2:4]
+    expressions, own = blocks("python")[3:5]
     exec("import shiftline as sl\nclip = sl.ZeroShot(sl.glyph_clip(), templates=sl.PROMPTS)\n" + expressions + own, space)
     assert len(space["curve"]) == len(space["outputs"]) == 11
     check_merge(space["merged"])
@@ -128,7 +131,7 @@ def test_the_expressions_of_the_readme_can_be_declared():
 
 def test_the_analysis_of_the_readme_runs_as_it_stands_there():
     space = {}
-    exec(blocks("python")[4], space)
+    exec(blocks("python")[5], space)
     assert space["line"].n == 3
     assert len(space["table"]) == 4
     assert space["table"].set_index("model").loc["clip", "effective_robustness"] == pytest.approx(0.05, abs=0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
@@ -39,25 +41,29 @@ from shiftline.data.pixels import apply_transforms
 from shiftline.engine.predictions import load_predictions
 from shiftline.errors import AnalysisError, DeclarationError, PlanError
 from shiftline.launch.support import support_ratios
-from shiftline.operations.support.ratios import calibration_bins, calibration_slope, density_ratio
+from shiftline.operations.support.ratios import calibrate, calibration_bins, two_sample_p
+from shiftline.studies.digits import Digits
 
 # ---- known truth -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("form", ["slope", "slope-and-intercept"])
 @pytest.mark.parametrize(("n_reference", "n_shift"), [(20000, 20000), (30000, 6000)])
-def test_ratios_of_two_gaussians_are_those_of_their_densities(n_reference, n_shift):
+def test_ratios_of_two_gaussians_are_those_of_their_densities(n_reference, n_shift, form):
     """N(0, 1) against N(1.5, 1): log p_ref/p_shift is 1.125 - 1.5 x, whatever the numbers of examples."""
     generator = np.random.default_rng(0)
     x = np.concatenate([generator.normal(0, 1, n_reference), generator.normal(1.5, 1, n_shift)])
     y = np.repeat([1, 0], [n_reference, n_shift])
     logits = cross_val_predict(LogisticRegression(), x[:, None], y, cv=5, method="decision_function")
-    slope = calibration_slope(logits, 2 * y - 1)
-    assert slope == pytest.approx(1.0, abs=0.05)
-    # An overconfident classifier is brought back: the slope undoes the factor.
-    assert calibration_slope(3 * logits, 2 * y - 1) == pytest.approx(slope / 3, rel=1e-6)
-    ratios = density_ratio(logits, slope, n_reference, n_shift)
+    found = calibrate(logits[:n_reference], logits[n_reference:], form=form)
+    assert found.slope == pytest.approx(1.0, abs=0.05)
     truth = stats.norm.logpdf(x) - stats.norm.logpdf(x, 1.5)
-    np.testing.assert_allclose(np.log(ratios), truth, atol=0.3)
+    np.testing.assert_allclose(np.log(found.ratio(logits)), truth, atol=0.3)
+    # An overconfident classifier is brought back: the slope undoes the factor.
+    prior = np.log(n_reference / n_shift)
+    bold = 3 * (logits - prior) + prior
+    assert calibrate(bold[:n_reference], bold[n_reference:], form=form).slope == pytest.approx(found.slope / 3, rel=1e-5)
+    assert 0.9 < found.ratio(logits[n_reference:]).mean() < 1.1
 
 
 def test_a_mixture_is_split_where_its_densities_say():
@@ -69,35 +75,83 @@ def test_a_mixture_is_split_where_its_densities_say():
     x = np.concatenate([reference, shifted])
     y = np.repeat([1, 0], [20000, 10000])
     logits = cross_val_predict(LogisticRegression(), np.stack([x, x**2], axis=1), y, cv=5, method="decision_function")
-    slope = calibration_slope(logits, 2 * y - 1)
-    ratios = density_ratio(logits[20000:], slope, 20000, 10000)
+    ratios = calibrate(logits[:20000], logits[20000:], form="slope").ratio(logits[20000:])
     # p_ref / (p_ref / 2 + p_elsewhere / 2) is 2 inside and next to 0 outside.
     assert ((ratios >= 0.2) == inside).mean() > 0.99
     assert np.median(ratios[inside]) == pytest.approx(2.0, rel=0.15)
 
 
+def test_a_shift_that_is_none_is_in_support_whatever_its_size():
+    """500 against 10,000 of one distribution: the log prior in the logit holds the published slope at 1."""
+    generator = np.random.default_rng(2)
+    x = generator.normal(size=(10_500, 400)).astype(np.float32)
+    y = np.repeat([1, 0], [10_000, 500])
+    logits = cross_val_predict(LogisticRegression(C=0.1, max_iter=300), x, y, cv=5, method="decision_function")
+    share = {
+        form: (calibrate(logits[:10_000], logits[10_000:], form=form).ratio(logits[10_000:]) < 0.2).mean()
+        for form in ("published", "slope", "slope-and-intercept")
+    }
+    assert share["published"] > 0.02
+    assert share["slope"] == share["slope-and-intercept"] == 0
+
+
+def test_a_constant_bias_is_taken_out_by_the_intercept():
+    generator = np.random.default_rng(3)
+    reference, shifted = (1.125 - 1.5 * generator.normal(mean, 1, 8000) for mean in (0, 1.5))
+    truth = (shifted > np.log(0.2)).mean()
+    for bias in (-1.0, 1.0):
+        shares = {
+            form: (calibrate(reference + bias, shifted + bias, form=form).ratio(shifted + bias) > 0.2).mean()
+            for form in ("slope", "slope-and-intercept")
+        }
+        assert abs(shares["slope"] - truth) > 0.05
+        assert shares["slope-and-intercept"] == pytest.approx(truth, abs=0.02)
+
+
 @settings(max_examples=30)
-@given(st.integers(0, 1000), st.floats(0.2, 3))
-def test_the_slope_is_the_minimum_of_the_loss(seed, scale):
+@given(st.integers(0, 1000), st.floats(0.2, 3), st.sampled_from([0.2, 0.5, 0.9]))
+def test_calibrations_are_minima_of_the_loss(seed, scale, share):
     generator = np.random.default_rng(seed)
-    signs = np.where(generator.random(200) < 0.5, 1, -1)
+    signs = np.where(generator.random(200) < share, 1, -1)
     logits = scale * (signs * 0.5 + generator.normal(size=200))
-    found = calibration_slope(logits, signs)
-    theirs = minimize_scalar(lambda a: np.logaddexp(0, -a * logits * signs).sum(), bounds=(0, 100), method="bounded")
-    assert found == pytest.approx(theirs.x, abs=1e-4)
+    prior = np.log((signs > 0).sum() / (signs < 0).sum())
+
+    def loss(slope, constant, offset):
+        return np.logaddexp(0, -signs * (slope * (logits - offset) + constant)).sum()
+
+    def found(form):
+        return calibrate(logits[signs > 0], logits[signs < 0], form=form)
+
+    for form, offset in (("slope", prior), ("published", 0.0)):
+        theirs = minimize_scalar(lambda a, offset=offset: loss(a, offset, offset), bounds=(0, 100), method="bounded")
+        assert found(form).slope == pytest.approx(theirs.x, abs=1e-4)
+    both = minimize(lambda ab: loss(ab[0], ab[1], prior), [1.0, prior], bounds=[(0, 100), (-50, 50)])
+    mine = found("slope-and-intercept")
+    assert loss(mine.slope, mine.intercept + prior, prior) <= both.fun + 1e-5
 
 
-def test_slopes_at_the_ends():
-    signs = np.array([1, 1, -1, -1])
-    assert calibration_slope(np.array([-1.0, -1, 1, 1]), signs) == 0.0
-    assert calibration_slope(np.array([1.0, 1, -1, -1]), signs) == 100.0
-    assert np.isfinite(calibration_slope(np.zeros(4), signs))
+@pytest.mark.parametrize("form", ["slope", "slope-and-intercept", "published"])
+def test_slopes_at_the_ends(form):
+    low, high = np.array([-1.0, -1]), np.array([1.0, 1])
+    assert calibrate(low, high, form=form).slope == 0.0
+    assert calibrate(high, low, form=form).slope == 100.0
+    assert np.isfinite(calibrate(np.zeros(2), np.zeros(2), form=form).ratio(np.zeros(2))).all()
+
+
+def test_the_two_sample_test_is_that_of_mann_and_whitney():
+    generator = np.random.default_rng(4)
+    one, other = generator.normal(0.2, 1, 80).round(1), generator.normal(0, 1, 150).round(1)
+    theirs = stats.mannwhitneyu(one, other, alternative="greater", use_continuity=False, method="asymptotic").pvalue
+    assert two_sample_p([(one, other)]) == pytest.approx(theirs)
+    assert two_sample_p([(np.zeros(5), np.zeros(6))]) == 1.0
+    null = [two_sample_p([(generator.normal(size=40), generator.normal(size=30)) for _ in range(3)]) for _ in range(400)]
+    assert stats.kstest(null, "uniform").pvalue > 0.001
 
 
 def test_the_calibration_curve_counts_every_example_once():
     generator = np.random.default_rng(2)
     reference, shifted = generator.normal(1, 1, 300), generator.normal(-1, 1, 500)
-    curve = calibration_curve(calibration_bins(reference, shifted, 2.0))
+    curve = calibration_curve(calibration_bins(expit(2 * reference), expit(2 * shifted)))
     assert curve["n"].sum() == 800
     assert (curve["observed"] * curve["n"]).sum() == pytest.approx(300)
     assert curve["predicted"].is_monotonic_increasing
@@ -173,7 +227,12 @@ def test_parts_are_expressions():
 def test_the_declarations_of_the_documentation(new_store):
     text = (Path(__file__).parent.parent / "docs/robustness.md").read_text()
     space = {}
-    exec(text.split("```python\n")[1].split("```")[0], space)
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.S):
+        exec(block, space)
+    study = Digits(store=new_store, quiet=True)
+    study.claims = space["claims"]
+    assert len(study.declaration().claims) == 4
+    assert space["baseline"].column_of("v2") == "imagenet-v2"
 
     class Documented(Small):
         def __init__(self, **options):

@@ -11,6 +11,12 @@ from .backbones.own import Architecture as Architecture
 from .backbones.own import LocalWeights as LocalWeights
 from .backbones.timm import timm as timm
 from .contracts.backbones import Backbone as Backbone
+from .contracts.claims import Claim as Claim
+from .contracts.claims import accuracy as accuracy
+from .contracts.claims import effective_robustness as effective_robustness
+from .contracts.claims import gain as gain
+from .contracts.claims import r2 as r2
+from .contracts.claims import relative_robustness as relative_robustness
 from .contracts.distributions import Distribution as Distribution
 from .contracts.distributions import Split as Split
 from .contracts.identity import Declaration as Declaration
@@ -20,6 +26,7 @@ from .contracts.label_spaces import many_to_one as many_to_one
 from .contracts.label_spaces import sub_list as sub_list
 from .contracts.metrics import Metric as Metric
 from .contracts.models import Model as Model
+from .contracts.published import baseline_table as baseline_table
 from .contracts.reference import Reference as Reference
 from .contracts.transforms import Augmentation as Augmentation
 from .contracts.transforms import Mix as Mix

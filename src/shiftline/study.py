@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from shiftline.contracts.claims import Claim
 from shiftline.contracts.distributions import Distribution
 from shiftline.contracts.metrics import Metric
 from shiftline.contracts.models import Model
+from shiftline.contracts.published import PublishedBaseline
 from shiftline.contracts.reference import Reference
 from shiftline.contracts.study import Models, Study, declare_study
 from shiftline.datasets.catalogue import families_of
 from shiftline.errors import DeclarationError
+from shiftline.findings import Findings
 from shiftline.launch import runs, upkeep
 from shiftline.launch.frozen import Submission
 from shiftline.launch.pending import freeze_pending
@@ -25,14 +28,10 @@ from shiftline.store.artifacts import Store
 from shiftline.store.upkeep import Collectable, Damage
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from shiftline.analysis.panels import Answers
     from shiftline.launch.in_process import Outcome
 
 
-class ExperimentManager:
+class ExperimentManager(Findings):
     """A study: subclass it, declare, and use the verbs.
 
     ::
@@ -54,13 +53,18 @@ class ExperimentManager:
     name : str
     reference : Reference
         Where models are trained, selected and reported.
+    references : mapping of str to Distribution
+        Further references in the same classes, from other sources: the line then predicts from the accuracies on all of them
+        (multi-ID effective robustness, Shi et al. 2023).
     shifts : mapping of str to Distribution
         Where robustness is measured; may be empty.
-    baseline : str, optional
-        The group of models that fixes the line.
+    baseline : str or PublishedBaseline, optional
+        The group of models that fixes the line, or `baseline_table(...)`: published accuracies that do.
     metrics : sequence of str or Metric
         What is scored besides accuracy and the data sets' official metrics: names of built-in metrics, or objects of your own
         class. All are computed from stored predictions, so that adding one runs no model again.
+    claims : sequence of Claim
+        What is expected of the results: `verdicts` says of each whether it holds.
     threads : int
         CPU threads of a job. Results are the same bits for one number of threads on one type of CPU.
     reader : str
@@ -81,9 +85,11 @@ class ExperimentManager:
 
     name: ClassVar[str] = ""
     reference: Reference | None = None
+    references: Mapping[str, Distribution] = {}
     shifts: Mapping[str, Distribution] = {}
-    baseline: str | None = None
+    baseline: str | PublishedBaseline | None = None
     metrics: Sequence[str | Metric] = ()
+    claims: Sequence[Claim] = ()
     threads: int = 2
     reader: str = "auto"
     compiled: bool = False
@@ -116,7 +122,9 @@ class ExperimentManager:
     def declaration(self) -> Study:
         """Return the study as one value; a `DeclarationError` says what is missing or contradicts itself."""
         models = {} if self.reference is None else self.models()
-        study = declare_study(self.name, self.reference, self.shifts, models, self.baseline, self.metrics)
+        study = declare_study(
+            self.name, self.reference, self.shifts, models, self.baseline, self.metrics, self.claims, self.references
+        )
         return dataclasses.replace(study, reader=self.reader, families=families_of(type(self)))
 
     def plan(self) -> Plan:
@@ -155,76 +163,6 @@ class ExperimentManager:
         """Return why a key (or the first digits of one) is what it is. Never writes."""
         return explain(self._stored_plan(), key)
 
-    def results(self) -> pd.DataFrame:
-        """Return every score as a tidy table: see `shiftline.report.tables.results_table` for the columns."""
-        from shiftline.report.tables import results_table
-
-        return results_table(self._stored_plan(), self.store)
-
-    def group_accuracies(self) -> pd.DataFrame:
-        """Return the accuracy within every group of the data: see `shiftline.report.tables.group_accuracies_table`."""
-        from shiftline.report.tables import group_accuracies_table
-
-        return group_accuracies_table(self._stored_plan(), self.store)
-
-    def candidates(self) -> pd.DataFrame:
-        """Return the candidates of every selection: see `shiftline.report.tables.candidates_table`."""
-        from shiftline.report.tables import candidates_table
-
-        return candidates_table(self._stored_plan(), self.store)
-
-    def effective_robustness(
-        self,
-        *,
-        shifts: Sequence[str] | None = None,
-        scale: str = "probit",
-        by: str = "model",
-        weights: str = "none",
-        resamples: int = 2000,
-    ) -> pd.DataFrame:
-        """Return effective robustness per shift with joint intervals: see `shiftline.analysis.joint_effective_robustness`.
-
-        `by` is "model", "recipe" (averaged over replicates) or "group".
-        """
-        from shiftline.report.robustness import robustness_table
-
-        plan = self._stored_plan()
-        return robustness_table(plan, self.store, shifts=shifts, scale=scale, by=by, weights=weights, resamples=resamples)
-
-    def compare(self, a: str, b: str, *, scale: str = "probit") -> pd.DataFrame:
-        """Return whether a model, or group of replicates, is more robust than another: see `shiftline.analysis.compare`."""
-        from shiftline.report.robustness import comparison_table
-
-        return comparison_table(self._stored_plan(), self.store, a, b, scale=scale)
-
-    def answers(self) -> dict[str, Answers]:
-        """Return which examples every model classifies correctly, by shift: see `shiftline.launch.answers.answers`."""
-        from shiftline.launch.answers import answers
-
-        return answers(self._stored_plan(), self.store)
-
-    def support(self) -> pd.DataFrame:
-        """Return how well shifts were split by support: see `shiftline.report.tables.support_table`."""
-        from shiftline.report.tables import support_table
-
-        return support_table(self._stored_plan(), self.store)
-
-    def figures(self, *, scale: str = "probit") -> dict[str, tuple[Figure, pd.DataFrame]]:
-        """Return the figures with the numbers that they show."""
-        from shiftline.report.study_figures import study_figures
-
-        return study_figures(self._stored_plan(), self.store, scale=scale)
-
-    def plot(self, folder: str | os.PathLike[str] | None = None, *, scale: str = "probit") -> dict[str, Path]:
-        """Draw the figures as PNG and PDF, with their numbers as CSV; return the PNG files by name.
-
-        `folder` is ``<store>/figures/<name>`` unless given.
-        """
-        from shiftline.report.figures import save_figures
-
-        target = Path(folder) if folder is not None else self.store.root / "figures" / self.name
-        return save_figures(self.figures(scale=scale), target)
-
     def verify(self, *, repair: bool = False) -> list[Damage]:
         """Hash every artifact and every written split; with `repair`, move damaged ones aside: the next run makes them again."""
         return upkeep.verify(self.store, repair=repair)
@@ -233,12 +171,22 @@ class ExperimentManager:
         """List (and with `remove` delete) what no study that ran on this store needs."""
         return upkeep.collect(self._stored_plan(), self.store, remove=remove)
 
-    def _stored_plan(self) -> Plan:
-        return plan_study(self.declaration(), self.store, write=False)
 
-
-DECLARED = ("name", "reference", "shifts", "baseline", "metrics", "threads", "reader", "compiled", "tensorboard", "models")
-VERBS = {name for name in vars(ExperimentManager) if not name.startswith("_")} - set(DECLARED)
+DECLARED = (
+    "name",
+    "reference",
+    "references",
+    "shifts",
+    "baseline",
+    "metrics",
+    "claims",
+    "threads",
+    "reader",
+    "compiled",
+    "tensorboard",
+    "models",
+)
+VERBS = {name for kind in ExperimentManager.__mro__ for name in vars(kind) if not name.startswith("_")} - set(DECLARED)
 
 
 def _refuse_verb(cls: type, name: str) -> None:

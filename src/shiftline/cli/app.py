@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from shiftline.cli import images, models, robustness, run, slurm, study  # noqa: F401 - images adds commands to `data`.
+from shiftline.cli import agreement, claims, fit, images, models, robustness, run, slurm, study  # noqa: F401 - images adds commands to `data`.
 from shiftline.cli.data import data
 from shiftline.errors import ShiftlineError
 from shiftline.papers import patch_command, rows_commands, wise_ft_command
@@ -27,7 +27,10 @@ for command in (
     robustness.robustness,
     robustness.compare,
     robustness.support,
-    robustness.fit,
+    claims.claims,
+    agreement.agreement,
+    agreement.ood_select,
+    fit.fit,
     slurm.freeze,
     slurm.submit,
     slurm.logs,

@@ -10,11 +10,30 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from shiftline.cli.line_options import (
+    ClusterOption,
+    Errors,
+    ErrorsOption,
+    Extremes,
+    ExtremesOption,
+    ReferencesOption,
+    Weights,
+    WeightsOption,
+    line_options,
+)
 from shiftline.cli.loading import make_study
 from shiftline.cli.options import Parameters, StudyName
 from shiftline.contracts.require import counted
 from shiftline.errors import AnalysisError
-from shiftline.terminal.options import DEFAULT_STORE, StoreFolder
+from shiftline.terminal.baseline_tables import (
+    BaselineColumns,
+    BaselinePercent,
+    BaselineReferences,
+    BaselineShifts,
+    BaselineTable,
+    set_baseline,
+)
+from shiftline.terminal.options import DEFAULT_STORE, LinearAccuracy, StoreFolder
 from shiftline.terminal.tables import Format, FormatOption, Scale, ScaleOption, console, print_frame
 
 if TYPE_CHECKING:
@@ -164,10 +183,24 @@ def plot(
     parameters: Parameters = None,
     store: StoreFolder = DEFAULT_STORE,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the figures.")] = None,
+    reference: ReferencesOption = None,
     scale: ScaleOption = Scale.probit,
+    extremes: ExtremesOption = Extremes.exclude,
+    weights: WeightsOption = Weights.none,
+    errors: ErrorsOption = Errors.none,
+    cluster: ClusterOption = "auto",
+    linear_accuracy: LinearAccuracy = False,
+    baseline_table: BaselineTable = None,
+    column: BaselineColumns = None,
+    percent: BaselinePercent = False,
+    n_reference: BaselineReferences = None,
+    n_shift: BaselineShifts = None,
 ) -> None:
-    """Draw the figures as PNG and PDF, with their numbers as CSV."""
-    for path in make_study(study, parameters, store).plot(out, scale=scale.value).values():
+    """Draw the figures as PNG and PDF, with their numbers as CSV; those that need no line where the study has none."""
+    manager = make_study(study, parameters, store)
+    set_baseline(manager, baseline_table, column, percent=percent, n_reference=n_reference, n_shift=n_shift)
+    options = line_options(scale.value, extremes, weights, errors, cluster)
+    for path in manager.plot(out, reference=reference, linear_accuracy=linear_accuracy, **options).values():
         print(path)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from shiftline.contracts.claims import AVERAGE, ORACLE, REFERENCE, VALIDATED, Claim, Quantity
 from shiftline.contracts.distributions import Distribution
 from shiftline.contracts.metrics import Metric, requested_metric
 from shiftline.contracts.models import Model
+from shiftline.contracts.published import PublishedBaseline
 from shiftline.contracts.reference import Reference
 from shiftline.errors import DeclarationError
 
@@ -37,12 +39,18 @@ class Study:
     models : tuple of NamedModel
     baseline : str or None
         The group that fixes the line.
+    published : PublishedBaseline or None
+        Where the accuracies of that group stand, where no model of the study is in it.
     reader : str
         Who reads training images, where that was said.
     metrics : tuple of Metric
         What is scored besides accuracy and the data sets' official metrics.
     families : tuple of classes
         Data sets that the study's own file defines.
+    claims : tuple of Claim
+        What it expects of its results.
+    references : tuple of (str, Distribution)
+        Further references, in the classes of the first: the line stands on all of them.
     """
 
     name: str
@@ -53,23 +61,29 @@ class Study:
     metrics: tuple[Metric, ...] = ()
     reader: str = "auto"
     families: tuple[type, ...] = ()
+    published: PublishedBaseline | None = None
+    claims: tuple[Claim, ...] = ()
+    references: tuple[tuple[str, Distribution], ...] = ()
 
     @property
     def groups(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(named.group for named in self.models))
 
     def evaluated(self) -> Iterator[tuple[str, Distribution]]:
-        """Yield the distributions on which every model is scored, by name: reference, reference val if there is one, the shifts."""
+        """Yield the distributions on which every model is scored, by name: all references, reference val, the shifts."""
         yield "reference", self.reference.test
         if self.reference.val is not None:
             yield "reference val", self.reference.val
+        yield from self.references
         yield from self.shifts
 
 
 RESERVED = ("reference", "reference val", "average")
 
 
-def declare_study(name: Any, reference: Any, shifts: Any, models: Any, baseline: Any, metrics: Any = ()) -> Study:
+def declare_study(
+    name: Any, reference: Any, shifts: Any, models: Any, baseline: Any, metrics: Any = (), claims: Any = (), references: Any = ()
+) -> Study:
     """Check what a study declares and return it as a value.
 
     Raises
@@ -84,23 +98,21 @@ def declare_study(name: Any, reference: Any, shifts: Any, models: Any, baseline:
             f"the study {name!r} has no reference distribution: expected reference = Reference(train=..., val=..., "
             f"test=...), got {reference!r}."
         )
-    if not isinstance(shifts, Mapping):
-        raise DeclarationError(f"the shifts of {name!r} are a {type(shifts).__name__}: expected {{name: distribution}}.")
-    for shift, distribution in shifts.items():
-        if not isinstance(distribution, Distribution):
-            raise DeclarationError(
-                f"the shift {shift!r} of {name!r} is a {type(distribution).__name__}: expected a distribution, for "
-                "example reference.test.shifted(Blur(2))."
-            )
-        if shift in RESERVED:
-            raise DeclarationError(f"a shift cannot be named {shift!r}: the results use the names {', '.join(RESERVED)}.")
+    references = dict(references) if references == () else references
+    _check_distributions(name, "shift", shifts)
+    _check_distributions(name, "reference", references)
+    if shared := sorted(set(shifts) & set(references)):
+        raise DeclarationError(f"{shared[0]!r} is a shift and a reference of {name!r}: it is one of them.")
     if not isinstance(models, Mapping) or not any(models.values()):
         raise DeclarationError(
             f"the study {name!r} declares no models: expected models() to return {{group: [recipe, ...]}} with at least "
             f"one recipe, got {models!r}."
         )
     named = tuple(_named(models))
-    if baseline is not None and baseline not in models:
+    published = baseline if isinstance(baseline, PublishedBaseline) else None
+    if published is not None:
+        baseline = _checked_published(name, published, shifts, models)
+    elif baseline is not None and baseline not in models:
         raise DeclarationError(
             f"the baseline group of {name!r} is {baseline!r}, which does not exist: the groups are {', '.join(map(repr, models))}."
         )
@@ -109,7 +121,78 @@ def declare_study(name: Any, reference: Any, shifts: Any, models: Any, baseline:
             f'the metrics of {name!r} are {metrics!r}: expected a list of names or metrics, metrics = ("macro-f1",).'
         )
     requested = (requested_metric(metric, where=f"the study {name!r}") for metric in metrics)
-    return Study(name, reference, tuple(shifts.items()), named, baseline, tuple(dict.fromkeys(requested)))
+    study = Study(name, reference, tuple(shifts.items()), named, baseline, tuple(dict.fromkeys(requested)), published=published)
+    return replace(study, claims=_checked_claims(study, claims), references=tuple(references.items()))
+
+
+def _check_distributions(study: str, kind: str, found: Any) -> None:
+    if not isinstance(found, Mapping):
+        raise DeclarationError(f"the {kind}s of {study!r} are a {type(found).__name__}: expected {{name: distribution}}.")
+    for name, distribution in found.items():
+        if not isinstance(distribution, Distribution):
+            raise DeclarationError(
+                f"the {kind} {name!r} of {study!r} is a {type(distribution).__name__}: expected a distribution, for "
+                "example reference.test.shifted(Blur(2))."
+            )
+        if name in RESERVED:
+            raise DeclarationError(f"a {kind} cannot be named {name!r}: the results use the names {', '.join(RESERVED)}.")
+
+
+def _checked_claims(study: Study, claims: Any) -> tuple[Claim, ...]:
+    """Return the claims of a study, whose names exist and which its declaration can answer."""
+    claims = list(claims)
+    for claim in claims:
+        if not isinstance(claim, Claim):
+            raise DeclarationError(f"the claims of {study.name!r} hold {claim!r}: expected sl.Claim(text, condition).")
+        for quantity in claim.quantities():
+            if reason := _unanswerable(study, quantity):
+                raise DeclarationError(f"the claim {claim.text!r} of {study.name!r} {reason}")
+    texts = [claim.text for claim in claims]
+    if twice := next((text for text in texts if texts.count(text) > 1), None):
+        raise DeclarationError(f"two claims of {study.name!r} say {twice!r}: each is said once.")
+    return tuple(claims)
+
+
+def _unanswerable(study: Study, quantity: Quantity) -> str:
+    """Return why a study cannot have a number; nothing if it can."""
+    shifts = [name for name, _ in study.shifts]
+    places = [*shifts, *([AVERAGE] if shifts and quantity.kind != "r2" else [])]
+    places += [REFERENCE] if quantity.kind == "accuracy" else []
+    if quantity.kind != "accuracy" and study.baseline is None:
+        return "needs a line, and the study has none: declare a baseline."
+    if quantity.on not in places:
+        return f"is about {quantity.on!r}: expected one of {', '.join(map(repr, places)) or 'the shifts, of which there are none'}."
+    group, at, choice = quantity.of.rpartition("@")
+    models = {named.model for named in study.models} | {*study.groups}
+    if quantity.kind == "r2" or quantity.of in models:
+        return ""
+    if at and choice in (VALIDATED, ORACLE) and group in study.groups:
+        if any("alpha" not in named.expression.attributes() for named in study.models if named.group == group):
+            return f"is about {quantity.of!r}, and the group {group!r} has no mixing coefficients."
+        if choice == VALIDATED and study.reference.val is None:
+            return f"is about {quantity.of!r}, and the reference has no val split to choose on."
+        return ""
+    known = ", ".join(map(repr, study.groups))
+    return (
+        f"is about {quantity.of!r}, which is no model or group: groups are {known}; of a curve GROUP@{VALIDATED} or GROUP@{ORACLE}."
+    )
+
+
+def _checked_published(name: str, published: PublishedBaseline, shifts: Mapping[str, Any], models: Mapping[str, Any]) -> str:
+    """Return the group of a published baseline."""
+    if published.group in models:
+        raise DeclarationError(
+            f"the study {name!r} has a group {published.group!r}, and so has its baseline table: give one of them another name, "
+            'baseline_table(group="testbed").'
+        )
+    columns = [published.shifts, () if isinstance(published.reference, str) else published.reference]
+    for shift, column in (pair for pairs in columns for pair in pairs):
+        if shift not in shifts:
+            raise DeclarationError(
+                f"the baseline table of {name!r} names the column {column!r} for {shift!r}, which is no shift of the study: the "
+                f"shifts are {', '.join(map(repr, shifts)) or 'none'}."
+            )
+    return published.group
 
 
 def _named(models: Mapping[str, Any]) -> Iterator[NamedModel]:

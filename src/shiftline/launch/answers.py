@@ -19,16 +19,25 @@ from shiftline.store.artifacts import Store
 Arrays = Mapping[str, np.ndarray]
 
 
-def answers(plan: Plan, store: Store) -> dict[str, Answers]:
+def answers(plan: Plan, store: Store, *, on_reference: bool = False) -> dict[str, Answers]:
     """Return which examples every model answers correctly, by shift, with those of the reference in its label space.
 
     Shifts whose metric is no share of correct answers are left out, and so are models without both scores.
+
+    Parameters
+    ----------
+    on_reference : bool
+        Add those on the reference in its own classes, as "reference".
     """
     found, result = _correct_answers(plan, store), {}
+    own = next((correct for (distribution, _), correct in found.items() if distribution == "reference"), None)
+    if on_reference and own is not None:
+        result["reference"] = Answers(own, own)
     for (distribution, space), shifted in found.items():
-        reference = found.get(("reference", space))
-        if distribution in dict(plan.study.shifts) and reference is not None:
-            result[distribution] = Answers(reference, shifted)
+        ends = [found.get((name, space)) for name in ("reference", *dict(plan.study.references))]
+        references = [end for end in ends if end is not None]
+        if distribution in dict(plan.study.shifts) and len(references) == len(ends):
+            result[distribution] = Answers(references[0], shifted, tuple(references[1:]))
     return result
 
 

@@ -77,11 +77,11 @@ def check_study(facts: Facts) -> None:
             raise DeclarationError(
                 f"{name} ({distribution}) is drawn again in every epoch: only a training can do that. Leave fresh=True out."
             )
-        if distribution.support is not None and name in ("reference", "reference val"):
+        if distribution.support is not None and name not in dict(study.shifts):
             raise DeclarationError(f"{name} is a subset by support: only shifts are split. Put in_support(...) on a shift.")
         if reference.train is not None:
             _check_disjoint(name, distribution, reference.train, facts.splits)
-    for name, distribution in (("reference", reference.test), *study.shifts):
+    for name, distribution in (("reference", reference.test), *study.references, *study.shifts):
         if reference.val is not None:
             _check_disjoint(name, distribution, reference.val, facts.splits)
     for model in expressions(study):

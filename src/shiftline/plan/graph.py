@@ -219,14 +219,14 @@ class Planner:
         return self.add(kind, revision, fields, parents, label, **of)
 
     def _scores(self, predictions: Mapping[str, str], spaces: Mapping[str, Any]) -> Iterator[PlannedScore]:
-        """Yield every number of a model: on each distribution, and on the reference in the label space of each shift."""
+        """Yield every number of a model: on each distribution, and on all references in the label space of each shift."""
         seen: set[tuple[str, str, Metric]] = set()
         sources = {name: where.source for name, where in self.study.evaluated()}
         subsets = {name: self.artifact(where.support) for name, where in self.study.evaluated() if where.support is not None}
         for name, scoring in spaces.items():
             wanted = [(name, scoring.own)]
             if scoring.reference is not None:
-                wanted.append(("reference", scoring.reference))
+                wanted += [(reference, scoring.reference) for reference in ("reference", *dict(self.study.references))]
             for where, projection in wanted:
                 classes = None if projection is None else projection.count
                 metrics = metrics_of(self.facts.splits[sources[where]], self.study.metrics, classes=classes)

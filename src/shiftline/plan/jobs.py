@@ -84,7 +84,7 @@ class PlannedScore:
     Attributes
     ----------
     distribution : str
-        "reference", "reference val" or a shift.
+        "reference", "reference val", a further reference or a shift.
     metric : Metric
     space : str
         The label space; the reference is scored in that of every shift.

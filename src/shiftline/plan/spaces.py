@@ -93,10 +93,10 @@ def _space_of(name: str, distribution: Distribution, study: Study, splits: Mappi
     if space is None:
         if record.ids == reference.ids:
             return None
-        if name in ("reference", "reference val"):
+        if name in ("reference", "reference val", *dict(study.references)):
             raise DeclarationError(
                 f"{name} ({distribution.source}) has {_classes(record)}, {study.reference.labelled} has "
-                f"{_classes(reference)}: all three splits of a reference have the same classes in the same order."
+                f"{_classes(reference)}: all splits of a reference, and all references, have the same classes in the same order."
             )
         space = record.space if record.space is not None else sub_list(distribution.source.dataset, record.ids)
     where = f"{name} ({distribution.source}) is scored in the {len(space)} classes of {space.name!r}"

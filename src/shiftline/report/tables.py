@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from shiftline.analysis.intervals import clopper_pearson
+from shiftline.analysis.support import calibration_curve
+from shiftline.analysis.tables import REFERENCE
 from shiftline.contracts.identity import canonical, digest
+from shiftline.contracts.models import Model, backbones_of, distinct
 from shiftline.contracts.study import Study
 from shiftline.errors import AnalysisError
 from shiftline.launch.results import candidates, group_scores, scores
 from shiftline.launch.support import support_ratios
 from shiftline.plan.jobs import Plan
+from shiftline.report.published import with_published
 from shiftline.store.artifacts import Store
 
 NORMAL_95 = 1.96
@@ -86,24 +92,23 @@ def support_table(plan: Plan, store: Store) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        shift, classifier, auc (of telling reference from shift, out of fold), slope (of the calibration), n_reference, n_shift,
-        threshold, n_in, n_out (examples at that ratio), poor (the AUC is below 0.6: the classifier hardly tells), key. One row per
-        threshold; empty where no shift is split.
+        shift, classifier, auc (of telling reference from shift, out of fold), p_value (of reference and shift being one
+        distribution, by these logits), slope, intercept (of the calibration), mean_ratio (over the shift: a density ratio averages
+        to at most 1), bins, bins_outside (of the calibration, and how many of them predict what lies outside their 95 % interval),
+        n_reference, n_shift, threshold, n_in, n_out (examples at that ratio), poor (p_value is above 0.05: the classifier does not
+        tell), key. One row per threshold; empty where no shift is split.
     """
-    known = ["auc", "slope", "n_reference", "n_shift"]
-    rows = [
-        {
-            "shift": found.shift,
-            "classifier": found.classifier,
-            **{name: found.summary[name] for name in (*known, "poor")},
-            "threshold": threshold,
-            "n_in": n_in,
-            "n_out": n_out,
-            "key": found.key,
-        }
-        for found in support_ratios(plan, store)
-        for threshold, n_in, n_out in found.summary["sizes"]
-    ]
+    known = ["auc", "p_value", "slope", "intercept", "mean_ratio", "bins", "bins_outside", "n_reference", "n_shift"]
+    rows = []
+    for found in support_ratios(plan, store):
+        curve = calibration_curve(found.summary["calibration"])
+        outside = (curve["predicted"] < curve["low"]) | (curve["predicted"] > curve["high"])
+        of_shift = {**found.summary, "bins": len(curve), "bins_outside": int(outside.sum())}
+        shared = {"shift": found.shift, "classifier": found.classifier, **{name: of_shift[name] for name in (*known, "poor")}}
+        rows += [
+            {**shared, "threshold": threshold, "n_in": n_in, "n_out": n_out, "key": found.key}
+            for threshold, n_in, n_out in found.summary["sizes"]
+        ]
     return pd.DataFrame(rows, columns=["shift", "classifier", *known, "threshold", "n_in", "n_out", "poor", "key"])
 
 
@@ -114,7 +119,9 @@ def axis_table(plan: Plan, store: Store) -> pd.DataFrame:
     -------
     DataFrame
         The columns of `results_table` with: replicates_of (equal for models that differ in their seeds only), run (equal for
-        checkpoints of one training), subset (the distribution is a subset by support), se (of what is no proportion).
+        checkpoints of one training), architecture, subset (the distribution is a subset by support), proportion (the value is a
+        share of n examples), se (of what is no proportion), published (its model stands in the study's
+        baseline table, whose rows come last).
 
     Raises
     ------
@@ -129,13 +136,61 @@ def axis_table(plan: Plan, store: Store) -> pd.DataFrame:
     expressions = {named.model: named.expression for named in study.models}
     replicates_of = {name: digest(canonical(model.seeded(0))) for name, model in expressions.items()}
     run = {name: digest(canonical(model.training_run())) for name, model in expressions.items()}
-    table = table.assign(replicates_of=table["model"].map(replicates_of), run=table["model"].map(run))
+    architecture = {name: _architecture(model) for name, model in expressions.items()}
+    known = {"replicates_of": replicates_of, "run": run, "architecture": architecture}
+    table = table.assign(**{name: table["model"].map(of_model) for name, of_model in known.items()}, published=False)
     table["subset"] = table["distribution"].isin([name for name, where in study.shifts if where.support is not None])
     # Of what is no proportion, the images' share of the uncertainty is read from the bootstrap interval.
-    bootstrapped = table["value"].notna() & table["correct"].isna()
-    table["se"] = ((table["high"] - table["low"]) / (2 * NORMAL_95)).where(bootstrapped, np.nan)
-    table["n"] = table["n"].mask(bootstrapped)
-    return table.drop(columns="correct")
+    table["proportion"] = table["correct"].notna() | table["value"].isna()
+    table["se"] = ((table["high"] - table["low"]) / (2 * NORMAL_95)).where(~table["proportion"], np.nan)
+    table = table.drop(columns="correct")
+    return table if study.published is None else with_published(table, study.published, shifts=list(dict(study.shifts)))
+
+
+def line_table(plan: Plan, store: Store, reference: str | Sequence[str] | None = None) -> tuple[pd.DataFrame, str, tuple[str, ...]]:
+    """Return the values of a study that has a line, the group that fixes it, and the references that it stands on.
+
+    Shifts for which the study's baseline table has no column are left out, and are in ``attrs["no_line"]``; so are references that
+    are not asked for.
+
+    Parameters
+    ----------
+    reference : str or sequence of str, optional
+        "reference", or names of further references; all of the study unless given (with a baseline table the first).
+
+    Raises
+    ------
+    AnalysisError
+        The study declares no line or no such reference, or has no results yet.
+    """
+    study = plan.study
+    baseline = require_line(study)
+    known = (REFERENCE, *dict(study.references))
+    default = known if study.published is None else known[:1]
+    chosen = default if reference is None else (reference,) if isinstance(reference, str) else tuple(reference)
+    for name in chosen:
+        if name not in known:
+            raise AnalysisError(f"{study.name!r} has no reference {name!r}: it has {', '.join(map(repr, known))}.")
+    if study.published is not None and chosen != known[:1]:
+        raise AnalysisError(f"the baseline table of {study.name!r} has accuracies on the first reference only: name 'reference'.")
+    table = axis_table(plan, store)
+    without = table.attrs.get("no_line", [])
+    lined = table[~table["distribution"].isin({*without, *known} - {*chosen})].reset_index(drop=True)
+    lined.attrs["no_line"] = without
+    return lined, baseline, chosen
+
+
+def shift_table(plan: Plan, store: Store) -> pd.DataFrame:
+    """Return `axis_table` without further references: the reference, its val split, and the shifts."""
+    table = axis_table(plan, store)
+    kept = table[~table["distribution"].isin(dict(plan.study.references))].reset_index(drop=True)
+    kept.attrs.update(table.attrs)
+    return kept
+
+
+def _architecture(model: Model) -> str:
+    """Return the network that a model ends in, of its first branch."""
+    return next(str(backbone) for below in distinct(model) for backbone in backbones_of(below))
 
 
 def require_line(study: Study) -> str:
@@ -156,6 +211,8 @@ def require_line(study: Study) -> str:
             f"effective robustness was requested, but {study.name!r} declares no baseline: write baseline = GROUP, one of "
             f"{', '.join(map(repr, study.groups))}, with three models or more."
         )
+    if study.published is not None:
+        return study.baseline
     members = sum(named.group == study.baseline for named in study.models)
     if members < 3:
         raise AnalysisError(
