@@ -16,8 +16,8 @@ from scipy.special import ndtr
 
 from measured import record
 from shiftline.analysis.correctness import CHUNK, Correctness
-from shiftline.analysis.joint import joint_effective_robustness
 from shiftline.analysis.panels import Answers
+from shiftline.analysis.robustness import joint_effective_robustness
 
 MODELS, SHIFTS, IMAGES, RESAMPLES = 200, 10, 50_000, 2_000
 

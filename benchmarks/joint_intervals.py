@@ -17,8 +17,8 @@ from scipy.special import ndtr
 
 from measured import record
 from shiftline.analysis.correctness import Correctness
-from shiftline.analysis.joint import joint_effective_robustness
 from shiftline.analysis.panels import Answers
+from shiftline.analysis.robustness import joint_effective_robustness
 
 STUDIES = 1000
 SLOPES, INTERCEPTS = (0.9, 0.7), (-0.4, -0.7)

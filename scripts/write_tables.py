@@ -1,4 +1,4 @@
-"""Write the tables of the documentation that are made from the code: operations, data sets, metrics.
+"""Write the tables of the documentation that are made from the code (operations, data sets, metrics, notes) or were measured.
 
     .venv/bin/python scripts/write_tables.py
 
@@ -8,15 +8,20 @@ A test compares the documentation with what this makes.
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import shiftline as sl
+from shiftline.analysis import LEGEND
 from shiftline.contracts.plugins import tagged
 from shiftline.datasets.catalogue import catalogue
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DECISIONS = ("p_er", "p_seeds", "claim holds")
+DOCS, RESULTS = ROOT / "docs", ROOT / "benchmarks" / "results"
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -73,7 +78,47 @@ def metrics() -> str:
     return table(["metric", "definition", "shown in", "better"], rows)
 
 
-TABLES = {("models.md", "operations"): operations, ("data.md", "data sets"): data_sets, ("data.md", "metrics"): metrics}
+def notes() -> str:
+    """Return the legend of the notes beside numbers."""
+    return table(["note", "says"], [[f"`{code}`", text] for code, text in LEGEND.items()])
+
+
+def _measured(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((RESULTS / f"{name}.json").read_text())["measured"]["settings"]
+    return found
+
+
+def coverage() -> str:
+    """Return the coverage of 95 % intervals by regime and number of baseline models."""
+    rows: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in _measured("interval_coverage"):
+        rows.setdefault((row["regime"], row["baselines"]), []).append(row)
+    cells = []
+    for (regime, baselines), found in rows.items():
+        ranges = [f"{min(row[name] for row in found):.2f} to {max(row[name] for row in found):.2f}" for name in ("joint", "table")]
+        # Codes that half of the studies carry, in some of the settings.
+        said = dict.fromkeys(code for row in found for code in row["notes"].split())
+        cells.append([regime, str(baselines), *ranges, " ".join(f"`{code}`" for code in LEGEND if code in said)])
+    return table(["regime", "baselines", "with answers", "table alone", "notes"], cells)
+
+
+def decisions() -> str:
+    """Return how often comparisons and claims find a difference."""
+    rows = [
+        [row["case"], str(row["replicates"]), *(f"{row[name]:.3f}" if name in row else "-" for name in DECISIONS)]
+        for row in _measured("decisions")
+    ]
+    return table(["groups", "replicates", "p ER", "p seeds", "claim holds"], rows)
+
+
+TABLES = {
+    ("models.md", "operations"): operations,
+    ("data.md", "data sets"): data_sets,
+    ("data.md", "metrics"): metrics,
+    ("robustness.md", "notes"): notes,
+    ("robustness.md", "coverage"): coverage,
+    ("robustness.md", "decisions"): decisions,
+}
 
 
 def written(text: str, name: str, made: str) -> str:
