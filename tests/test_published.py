@@ -15,7 +15,7 @@ from conftest import TinyStudy
 from shiftline.analysis import fit_baseline
 from shiftline.contracts.published import baseline_table
 from shiftline.errors import AnalysisError, DeclarationError
-from test_cli import TINY, error, ok
+from test_cli import TINY, called, error, ok
 
 SLOPE, INTERCEPT = 0.8, -0.3
 
@@ -106,6 +106,8 @@ def test_commands_take_a_table(tiny, testbed, tmp_path):
     out = ok("robustness", TINY, "--store", tiny.store.root, *options)
     assert "40 baseline models" in out
     assert "invert: left out: the baseline table has no column for it" in out
+    done = called("robustness", TINY, "--store", tiny.store.root, *options, "--format", "csv")
+    assert "invert: left out: the baseline table has no column for it" in done.stderr
     ok("plot", TINY, "--store", tiny.store.root, *options, "--out", tmp_path / "figures", "--linear-accuracy")
     numbers = pd.read_csv(tmp_path / "figures" / "robustness.csv")
     assert set(numbers.loc[numbers["group"] == "published", "model"]) == {f"net {i}" for i in range(40)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -88,6 +89,9 @@ def robustness(
 
         from shiftline.analysis.robustness import COLUMNS
 
+        for shift, (note, *_) in tables[0].attrs["notes"].items():
+            if shift not in set(tables[0]["shift"]):
+                print(f"{shift}: {note}", file=sys.stderr)
         table = pd.concat(tables, ignore_index=True)
         print_frame(table if parts else table[list(COLUMNS)], format)
         return
