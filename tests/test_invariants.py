@@ -179,11 +179,12 @@ class Forbidden:
 sys.meta_path.insert(0, Forbidden())
 import pandas as pd
 from shiftline.analysis import effective_robustness
-from shiftline.report.figures import table_figures
+from shiftline.report.panels import robustness_figure
 rows = [(f"m{i}", "base", d, v, 100, float("nan"), float("nan"), float("nan"), "k") for i, x in enumerate((.5, .6, .7)) for d, v in (("reference", x), ("s", x / 2))]
 table = pd.DataFrame(rows, columns="model group distribution value n alpha low high key".split())
 assert len(effective_robustness(table, baseline="base")) == 3
-assert list(table_figures(table, baseline="base", scale="probit", title="t")) == ["robustness"]
+_, numbers = robustness_figure(table, baseline="base", scale="probit", title="t")
+assert set(numbers["shift"]) == {"s"}
 """
     python(code)
 

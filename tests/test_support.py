@@ -303,7 +303,7 @@ class Splits(ExperimentManager):
         few = self.reference.train.fraction(0.2)
         nets = [
             FromScratch(glyph_net(net), train_on=few, epochs=epochs, batch_size=20, optimizer=SGD(lr=0.05))
-            for net, epochs in (("linear", 1), ("linear", 4), ("mlp", 3), ("mlp", 8))
+            for net, epochs in (("linear", 1), ("linear", 2), ("linear", 4), ("mlp", 3), ("mlp", 5), ("mlp", 8))
         ]
         return {"from scratch": nets, "zero-shot": ZeroShot(glyph_clip(), templates=PROMPTS[:1])}
 

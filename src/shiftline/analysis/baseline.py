@@ -252,8 +252,10 @@ def fit_points(points: Points, settings: LineSettings, noise: Noise | None = Non
     declared = int((points.models["group"] == settings.baseline).sum())
     if n < FEWEST_MODELS + k - 1:
         raise AnalysisError(
-            f"the baseline group {settings.baseline!r} has {n} usable models on {shift!r} (of {declared} declared): a line needs "
-            f"at least {FEWEST_MODELS + k - 1}. Add models to the group: other architectures, training-set sizes or epochs."
+            f"the baseline group {settings.baseline!r} has {n} usable models on {shift!r} (of {declared} declared"
+            + (f", {placed.excluded} have an accuracy of 0 or 1, extremes='clip' keeps them" if placed.excluded else "")
+            + f"): a line needs at least {FEWEST_MODELS + k - 1}. Add models to the group: other architectures, training-set sizes "
+            "or epochs."
         )
     gx, gy = placed.x[base], placed.y[base]
     for column, name in enumerate(settings.references):

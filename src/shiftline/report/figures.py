@@ -55,11 +55,16 @@ def panel_grid(panels: int, *, width: float, height: float, legend: float) -> tu
     return figure, axes[:panels]
 
 
+NOTE_HEIGHT = 0.115
+"""Inches of a line of notes."""
+
+
 def write_legend(figure: Figure, handles: Sequence[Line2D], codes: Iterable[str], *, columns: int, size: float) -> None:
-    """Put a legend below a figure, and above its entries what the codes of notes say."""
+    """Put a legend below a figure, and above its entries what the codes of notes say; the figure grows by these."""
     texts = [f"{code}: {text}" for code, text in legend(codes).items()]
     width = int(figure.get_figwidth() * 18)
     lines = [line for text in texts for line in textwrap.wrap(text, width)]
+    figure.set_figheight(figure.get_figheight() + NOTE_HEIGHT * len(lines))
     figure.legend(
         handles=handles,
         loc="outside lower center",

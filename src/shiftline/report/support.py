@@ -86,10 +86,10 @@ def _draw_curve(ax: Axes, curve: pd.DataFrame, baseline: str, chosen: Sequence[f
     ax.set_ylabel("effective robustness (pp)", fontsize=9)
     ax.set_title("effective robustness by subset", fontsize=10)
     handles = [Line2D([], [], color=colour, lw=2, label=group) for group, colour in colours.items()]
-    handles += [
-        Line2D([], [], color="0.3", ls=style, marker=marker, ms=3, lw=1, label=label)
-        for style, marker, label in SUBSET_STYLES.values()
-    ]
+    for subset, (style, marker, label) in SUBSET_STYLES.items():
+        # Halves of the baseline models rate the difficulty and fix the line: fewer than six leave it out.
+        there = "" if (curve["subset"] == subset).any() else " (has no line: too few models or images)"
+        handles.append(Line2D([], [], color="0.3", ls=style, marker=marker, ms=3, lw=1, label=label + there))
     ax.legend(handles=handles, fontsize=6.5, frameon=False, loc="best")
 
 
