@@ -52,7 +52,7 @@ def test_predictions_do_not_depend_on_the_chunk_or_the_workers(tiny, tmp_path, m
     context = context_of(tiny, Store(tmp_path))
     job = next(j for j in context.plan.jobs.values() if j.kind == "predict" and isinstance(j.model, Interpolate))
     # A multiple of the inference batch: the batches that pass through the model stay the same.
-    monkeypatch.setattr(predict_module, "CHUNK", predict_module.INFERENCE_BATCH)
+    monkeypatch.setattr(predict_module, "LARGEST_CHUNK", predict_module.inference_batch("cpu"))
     context.decode_threads = 3
     predict_group([job], context)
     assert torch.equal(load_predictions(context.store, job.key)["logits"], load_predictions(tiny.store, job.key)["logits"])

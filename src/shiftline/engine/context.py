@@ -15,6 +15,9 @@ from shiftline.plan.jobs import Job, Plan
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
 
+MEMORY = 512 << 20
+"""Bytes of images that wait for models."""
+
 
 class Interrupted(ShiftlineError):
     """The job was asked to stop; its state is saved and it goes on where it was."""
@@ -57,6 +60,8 @@ class Context:
         "cpu", "cuda" or "cuda:N".
     decode_threads : int
         Threads that read and decode.
+    memory : int
+        Bytes of images that predictions may hold, prepared for models.
     stop_requested : callable
         True when the job should save its state and end.
     save_seconds : float
@@ -78,6 +83,7 @@ class Context:
     weights: WeightCache
     device: str = "cpu"
     decode_threads: int = 2
+    memory: int = MEMORY
     progress: Progress = field(default_factory=NoProgress)
     stop_requested: Callable[[], bool] = lambda: False
     save_seconds: float = 30.0

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from shiftline.data.loader import MEMORY_LIMIT, evaluation_chunks
+from shiftline.data.loader import MEMORY_LIMIT
+from shiftline.data.prepared import prepared_chunks
 from shiftline.data.views import View
 from shiftline.engine.context import Context, Interrupted
 from shiftline.networks.classifier import Classifier
 from shiftline.networks.preprocessing import normalise, resize_and_crop
 
-BATCH = 256
+BATCH = 32
+"""Images that pass through a model at once."""
 
 
 class HeldOutImages:
@@ -44,6 +47,10 @@ class HeldOutImages:
         return correct
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for chunk in evaluation_chunks(self.view, decode_threads=self.context.decode_threads, device=self.context.device):
-            images = torch.cat([resize_and_crop(run, self.preprocessing).cpu() for run in chunk.images])
-            yield from zip(torch.split(images, BATCH), torch.split(chunk.labels, BATCH), strict=True)
+        for chunk in prepared_chunks(
+            self.view,
+            [partial(resize_and_crop, preprocessing=self.preprocessing)],
+            decode_threads=self.context.decode_threads,
+            device=self.context.device,
+        ):
+            yield from zip(torch.split(chunk.images[0], BATCH), torch.split(chunk.labels, BATCH), strict=True)

@@ -2,83 +2,85 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from shiftline.contracts.files import LOGITS
-from shiftline.data.loader import Chunk, evaluation_chunks
+from shiftline.data.prepared import Prepared, prepared_chunks
 from shiftline.data.views import View, open_view
 from shiftline.engine.context import Context, Interrupted
+from shiftline.engine.partial import PartialPredictions
 from shiftline.errors import ModelError
 from shiftline.networks.preprocessing import normalise, resize_and_crop
 from shiftline.plan.jobs import Job
 from shiftline.weights.interpolate import has_finite_values
 
-CHUNK = 2048
-"""Images decoded at once."""
-INFERENCE_BATCH = 256
-"""Images that pass through a model at once: fixed, so that logits do not depend on who else is predicted."""
+LARGEST_CHUNK = 8192
+"""Images that are prepared at once, where they are small."""
+BATCHES = {"cpu": 32, "cuda": 256}
+"""Images that pass through a model at once: fixed for a kind of device, so that logits do not depend on who else is predicted. What
+32 images need in a network fits the caches and pages of a processor: batches of 256 take three times as long there."""
+
+
+def inference_batch(device: str) -> int:
+    """Return how many images pass through a model at once on a device."""
+    return BATCHES.get(device.partition(":")[0], BATCHES["cuda"])
 
 
 def predict_group(jobs: Sequence[Job], context: Context) -> None:
-    """Predict several models on one distribution and publish each prediction under its own key."""
+    """Predict several models on one distribution and publish each prediction under its own key.
+
+    Of several processes, every one predicts some of the chunks, and rank 0 writes. A stop keeps what has been saved.
+    """
     distribution = jobs[0].distribution
     assert distribution is not None
     assert all(job.distribution == distribution for job in jobs)
     view = open_view(distribution, context.data, fingerprint=jobs[0].fingerprint(distribution))
     jobs = _by_encoder(jobs)
-    context.progress.begin(f"{len(jobs)} models on {distribution}", len(jobs) * len(view))
-    shares = context.ranks.gather(lambda: _predict_share(jobs, view, context))
-    if not context.ranks.first:
-        return
-    # Chunks of all processes, in the order of the ids.
-    chunks = sorted((chunk for share in shares for chunk in share), key=lambda chunk: int(chunk.ids[0]))
-    shared = {"labels": torch.cat([c.labels for c in chunks]), "ids": torch.cat([c.ids for c in chunks])}
-    for job in jobs:
-        logits = torch.cat([chunk.logits[job.key] for chunk in chunks])
-        if not has_finite_values(logits):
-            raise ModelError(f"{job.label}: the logits hold NaN or infinite values: these weights are no model.")
-        with context.store.publish(job.key, job.kind, job.document) as draft:
-            save_file({"logits": logits, **shared}, draft.folder / LOGITS)
-            draft.summary.update(n=len(view), classes=len(view.classes))
-
-
-@dataclass(frozen=True)
-class _Predicted:
-    """The logits of a chunk by the key of the job, with its labels and ids."""
-
-    logits: dict[str, Tensor]
-    labels: Tensor
-    ids: Tensor
-
-
-def _predict_share(jobs: Sequence[Job], view: View, context: Context) -> list[_Predicted]:
-    """Predict this process's chunks."""
     ranks = context.ranks
-    # Several processes take smaller chunks, of whole inference batches: logits do not depend on who computes them.
-    share = math.ceil(len(view) / ranks.world / INFERENCE_BATCH) * INFERENCE_BATCH
-    done = []
-    for chunk in evaluation_chunks(
+    made = {job.key: PartialPredictions(context.attempts.state(job.key), len(view)) for job in jobs if ranks.first}
+    transforms = _transforms(jobs, context)
+    batch = inference_batch(context.device)
+    first = int(ranks.broadcast(min((one.rows for one in made.values()), default=0))) // batch * batch
+    for one in made.values():
+        one.cut(first)
+    context.progress.begin(f"{len(jobs)} models on {distribution}", len(jobs) * len(view))
+    context.progress.advance(len(jobs) * first)
+    size = _chunk_size(len(view) - first, transforms.values(), context)
+    chunks = prepared_chunks(
         view,
-        chunk_size=min(CHUNK, share),
+        [partial(resize_and_crop, preprocessing=preprocessing) for preprocessing in transforms.values()],
+        chunk_size=size,
         decode_threads=context.decode_threads,
         rank=ranks.rank,
         world=ranks.world,
+        first=first,
         device=context.device,
-    ):
-        logits = {}
-        for job, outputs in _predict_chunk(jobs, chunk, context):
-            if context.stop_requested():
-                raise Interrupted(f"{job.label}: stopped; predictions are made again by the next run.")
-            logits[job.key] = outputs
-            context.progress.advance(len(chunk.ids))
-        done.append(_Predicted(logits, chunk.labels, chunk.ids))
-    return done
+    )
+    for start in range(first, len(view), size * ranks.world):
+        outputs = _Outputs(jobs, list(transforms), chunks, context)
+        for job in jobs:
+            # Chunks of all processes, in the order of the ids.
+            for logits in ranks.gather(partial(outputs.of, job)):
+                if logits is not None:
+                    made[job.key].append(logits)
+                    context.progress.advance(len(logits))
+        if start + size * ranks.world < len(view):
+            for one in made.values():
+                one.save()
+    if ranks.first:
+        _publish(jobs, made, view, context)
+
+
+def _publish(jobs: Sequence[Job], made: Mapping[str, PartialPredictions], view: View, context: Context) -> None:
+    labels, ids = torch.from_numpy(view.labels_of(view.ids)), torch.from_numpy(view.ids)
+    for job in jobs:
+        with context.store.publish(job.key, job.kind, job.document) as draft:
+            made[job.key].finish(draft.folder, labels, ids)
+            draft.summary.update(n=len(view), classes=len(view.classes))
 
 
 def _by_encoder(jobs: Sequence[Job]) -> list[Job]:
@@ -90,33 +92,72 @@ def _by_encoder(jobs: Sequence[Job]) -> list[Job]:
     return [job for group in order.values() for job in group]
 
 
-@torch.no_grad()
-def _predict_chunk(jobs: Sequence[Job], chunk: Chunk, context: Context) -> Iterator[tuple[Job, Tensor]]:
-    prepared: dict[str, list[Tensor]] = {}
-    encoder: object = None
-    features: dict[bool, list[Tensor]] = {}
+def _transforms(jobs: Sequence[Job], context: Context) -> dict[str, Mapping[str, Any]]:
+    """Return the different ways in which the models take images, by name."""
+    found = {}
     for job in jobs:
         assert job.model is not None
+        preprocessing = context.weights.spec(job.model.network).preprocessing
+        found[_name(preprocessing)] = preprocessing
+    return found
+
+
+def _name(preprocessing: Mapping[str, Any]) -> str:
+    return str(sorted(preprocessing.items()))
+
+
+def _chunk_size(count: int, transforms: Iterator[Mapping[str, Any]] | Any, context: Context) -> int:
+    """Return how many images are prepared at once: two chunks fit the memory, and every process has one.
+
+    Chunks are of whole inference batches: logits do not depend on the number of chunks or processes.
+    """
+    batch = inference_batch(context.device)
+    image = sum(3 * int(preprocessing["size"]) ** 2 for preprocessing in transforms)
+    fits = min(context.memory // 2 // image, LARGEST_CHUNK)
+    share = -(-count // context.ranks.world)
+    return max(min(fits, -(-share // batch) * batch) // batch, 1) * batch
+
+
+class _Outputs:
+    """The logits of one chunk, model by model: neighbours with one encoder share its features."""
+
+    def __init__(self, jobs: Sequence[Job], transforms: Sequence[str], chunks: Iterator[Prepared], context: Context) -> None:
+        self.context, self.transforms, self.chunks = context, list(transforms), chunks
+        self.chunk: Prepared | None = None
+        self.begun = False
+        self.encoder: object = None
+        self.features: dict[bool, list[Tensor]] = {}
+
+    @torch.no_grad()
+    def of(self, job: Job) -> Tensor | None:
+        """Return the logits of a model, float32, shape (B, C); None where this process has no chunk left."""
+        if not self.begun:
+            self.chunk, self.begun = next(self.chunks, None), True
+        if self.context.stop_requested():
+            raise Interrupted(f"{job.label}: stopped; the next run goes on from what has been saved.")
+        if self.chunk is None:
+            return None
+        assert job.model is not None
         model, flipped = job.model.network, job.model.mirrored
-        spec, module = context.weights.spec(model), context.weights.module(model)
+        spec, module = self.context.weights.spec(model), self.context.weights.module(model)
         identity = (model.encoder_identity(), spec.features)
-        name = str(sorted(spec.preprocessing.items()))
-        if identity != encoder:
-            if name not in prepared:
-                # One transform's images at a time are kept: models of one study rarely need many.
-                prepared.clear()
-                prepared[name] = _batches(chunk, spec.preprocessing, context.device)
-            features, encoder = {}, identity
+        if identity != self.encoder:
+            self.features, self.encoder = {}, identity
+        images = self.chunk.images[self.transforms.index(_name(spec.preprocessing))]
         for mirrored in (False, True)[: 1 + flipped]:
-            if mirrored not in features:
-                images = (batch.flip(-1) if mirrored else batch for batch in prepared[name])
-                features[mirrored] = [module.features(normalise(batch, spec.preprocessing)) for batch in images]
-        logits = torch.cat([module.head(batch) for batch in features[False]]).float()
+            if mirrored not in self.features:
+                self.features[mirrored] = [
+                    module.features(normalise(batch.flip(-1) if mirrored else batch, spec.preprocessing))
+                    for batch in self._batches(images)
+                ]
+        logits = torch.cat([module.head(batch) for batch in self.features[False]]).float()
         if flipped:
-            logits = (logits + torch.cat([module.head(batch) for batch in features[True]]).float()) / 2
-        yield job, logits.cpu()
+            logits = (logits + torch.cat([module.head(batch) for batch in self.features[True]]).float()) / 2
+        found = logits.cpu()
+        if not has_finite_values(found):
+            raise ModelError(f"{job.label}: the logits hold NaN or infinite values: these weights are no model.")
+        return found
 
-
-def _batches(chunk: Chunk, preprocessing: object, device: str) -> list[Tensor]:
-    images = torch.cat([resize_and_crop(run.to(device), preprocessing) for run in chunk.images])  # type: ignore[arg-type]
-    return list(torch.split(images, INFERENCE_BATCH))
+    def _batches(self, images: Tensor) -> Iterator[Tensor]:
+        for batch in torch.split(images, inference_batch(self.context.device)):
+            yield batch.to(self.context.device)

@@ -109,7 +109,7 @@ class Ranks:
     def gather(self, compute: Callable[[], T]) -> list[T]:
         """Compute something on every rank; rank 0 returns all of it, the others nothing.
 
-        Where one rank fails, rank 0 raises its error: nobody is left waiting.
+        Where one rank fails, all of them raise its error: nobody is left waiting.
         """
         if self.world == 1:
             return [compute()]
@@ -122,9 +122,9 @@ class Ranks:
             result = (None, error)
         gathered: list[Any] | None = [None] * self.world if self.first else None
         dist.gather_object(result, gathered, dst=0, group=self._group[0])
-        for _, failure in gathered or []:
-            if failure is not None:
-                raise failure
+        failure = self.broadcast(next((failed for _, failed in gathered or [] if failed is not None), None))
+        if failure is not None:
+            raise failure
         return [value for value, _ in gathered or []]
 
 

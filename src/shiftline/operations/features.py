@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shiftline.contracts.backbones import Backbone
@@ -50,11 +51,12 @@ class Features(Model):
         from safetensors.torch import save_file
 
         from shiftline.contracts.files import FEATURES
-        from shiftline.data.loader import evaluation_chunks
+        from shiftline.data.prepared import prepared_chunks
         from shiftline.data.views import open_view
         from shiftline.engine.context import Interrupted
         from shiftline.engine.initial import initial_classifier
-        from shiftline.networks.preprocessing import prepare
+        from shiftline.engine.predict import inference_batch
+        from shiftline.networks.preprocessing import normalise, resize_and_crop
 
         view = open_view(self.on, context.data, fingerprint=job.fingerprint(self.on))
         with torch.random.fork_rng(devices=[]):
@@ -65,12 +67,18 @@ class Features(Model):
         classifier = classifier.to(context.device).to(memory_format=torch.channels_last).eval()
         context.progress.begin(job.label, len(view))
         rows, labels, ids = [], [], []
-        for chunk in evaluation_chunks(view, decode_threads=context.decode_threads, device=context.device):
+        for chunk in prepared_chunks(
+            view,
+            [partial(resize_and_crop, preprocessing=spec.preprocessing)],
+            decode_threads=context.decode_threads,
+            device=context.device,
+        ):
             if context.stop_requested():
                 raise Interrupted(f"{job.label}: stopped; features are computed again by the next run.")
             with torch.no_grad():
-                inputs = (prepare(images.to(context.device), spec.preprocessing) for images in chunk.images)
-                rows += [classifier.features(batch).float().cpu() for batch in inputs]
+                for images in torch.split(chunk.images[0], inference_batch(context.device)):
+                    batch = normalise(images.to(context.device), spec.preprocessing)
+                    rows.append(classifier.features(batch).float().cpu())
             labels.append(chunk.labels)
             ids.append(chunk.ids)
             context.progress.advance(len(chunk.ids))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shiftline.contracts.distributions import Distribution
@@ -153,14 +154,13 @@ class Fisher(Model):
 
     def produce(self, job: Job, draft: Draft, context: Context) -> None:
         """Estimate the Fisher information of a model on a few examples, drawn by id."""
-        import torch
         from safetensors.torch import save_file
 
-        from shiftline.data.loader import evaluation_chunks
+        from shiftline.data.prepared import prepared_chunks
         from shiftline.data.views import open_view, select_some
         from shiftline.engine.context import Interrupted
         from shiftline.engine.fisher import fisher_diagonal
-        from shiftline.networks.preprocessing import prepare
+        from shiftline.networks.preprocessing import normalise, resize_and_crop
 
         view = open_view(self.on, context.data, fingerprint=job.fingerprint(self.on))
         view = select_some(view, self.examples)
@@ -168,10 +168,16 @@ class Fisher(Model):
         context.progress.begin(job.label, len(view))
 
         def examples() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-            for chunk in evaluation_chunks(view, chunk_size=64, decode_threads=context.decode_threads, device=context.device):
+            for chunk in prepared_chunks(
+                view,
+                [partial(resize_and_crop, preprocessing=spec.preprocessing)],
+                chunk_size=64,
+                decode_threads=context.decode_threads,
+                device=context.device,
+            ):
                 if context.stop_requested():
                     raise Interrupted(f"{job.label}: stopped; the Fisher information is estimated again by the next run.")
-                images = torch.cat([prepare(run.to(context.device), spec.preprocessing) for run in chunk.images])
+                images = normalise(chunk.images[0].to(context.device), spec.preprocessing)
                 yield images, chunk.labels.to(context.device), chunk.ids
                 context.progress.advance(len(chunk.ids))
 

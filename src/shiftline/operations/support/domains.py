@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,17 +15,19 @@ from torch import Tensor, nn
 
 from shiftline.contracts.distributions import Distribution
 from shiftline.contracts.files import DOMAINS
-from shiftline.data.loader import Batch, TrainingBatches, evaluation_chunks
+from shiftline.data.loader import Batch, TrainingBatches
+from shiftline.data.prepared import prepared_chunks
 from shiftline.data.randomness import uniform
 from shiftline.data.views import View, open_view, select_some
 from shiftline.engine.context import Context, Interrupted
 from shiftline.engine.heads import fit_head
 from shiftline.engine.initial import initial_classifier
 from shiftline.engine.loop import TrainingRun
+from shiftline.engine.predict import inference_batch
 from shiftline.engine.ranks import ALONE
 from shiftline.errors import DataError
 from shiftline.networks.classifier import Classifier, set_head
-from shiftline.networks.preprocessing import prepare
+from shiftline.networks.preprocessing import normalise, resize_and_crop
 from shiftline.networks.spec import ModelSpec
 from shiftline.operations.fine_tune import FineTune
 from shiftline.operations.optimisers import AdamW, Cosine
@@ -124,11 +127,16 @@ def _network(model: SupportModel, context: Context) -> tuple[Classifier, ModelSp
 
 def _inputs(view: View, spec: ModelSpec, job: Job, context: Context) -> Iterator[Tensor]:
     """Yield what the network sees of a view, in id order."""
-    for chunk in evaluation_chunks(view, decode_threads=context.decode_threads, device=context.device):
-        for images in chunk.images:
+    for chunk in prepared_chunks(
+        view,
+        [partial(resize_and_crop, preprocessing=spec.preprocessing)],
+        decode_threads=context.decode_threads,
+        device=context.device,
+    ):
+        for images in torch.split(chunk.images[0], inference_batch(context.device)):
             if context.stop_requested():
                 raise Interrupted(f"{job.label}: stopped; it is computed again by the next run.")
-            yield from torch.split(prepare(images.to(context.device), spec.preprocessing), 256)
+            yield normalise(images.to(context.device), spec.preprocessing)
         context.progress.advance(len(chunk.ids))
 
 
