@@ -357,3 +357,26 @@ def test_a_reader_that_is_none_is_refused_before_a_worker_begins(tmp_path, data_
     done = called("run", path, "--store", store, "--workers", "2", "--reader", "dali")
     assert done.stderr == "error: there is no reader 'dali': choose auto, ffcv, plain.\n"
     assert not (store / "attempts").exists()
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch, tmp_path):
+    from shiftline.launch import cores
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(cores, "CGROUP", tmp_path / "cpu.max")
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    monkeypatch.delenv(cores.WORKERS, raising=False)
+    assert cores.available_cores() == 8
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert cores.available_cores() == 8
+    (tmp_path / "cpu.max").write_text("350000 100000\n")
+    assert cores.available_cores() == 4
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
+    assert cores.available_cores() == 3
+    assert cores.decode_threads() == 3
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK")
+    monkeypatch.setenv(cores.WORKERS, "2")
+    assert cores.decode_threads() == 2
+    assert cores.decode_threads(2) == 1
+    monkeypatch.setenv(cores.WORKERS, "100")
+    assert cores.decode_threads() == 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from shiftline.contracts.models import Model, describe
 from shiftline.contracts.study import Study
 from shiftline.errors import PlanError, TrainingError
+from shiftline.launch.cores import decode_threads
 from shiftline.launch.frozen import Line, jobs_of
 from shiftline.launch.in_process import Outcome, StopFlag, follow, run_jobs, run_plan
 from shiftline.launch.planning import data_folder, keys_now, plan_study, record_plan
@@ -186,8 +187,11 @@ class Session:
         def context(plan: Plan) -> Context:
             import torch
 
+            from shiftline.engine.allocator import keep_pages
+
             threads_before.append(torch.get_num_threads())
             torch.set_num_threads(self.settings.threads)
+            keep_pages()
             return self._context(plan, activity, ranks)
 
         try:
@@ -231,7 +235,7 @@ class Session:
             data=data_folder(store),
             weights=WeightCache(store, plan.artifacts, device=device),
             device=device,
-            decode_threads=settings.threads,
+            decode_threads=decode_threads(1 if ranks is None else ranks.local_world),
             progress=progress,
             stop_requested=self.stop,
             ranks=ALONE if ranks is None else ranks,

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from shiftline.errors import DeviceError
 from shiftline.launch.activity import Doing, doing, file_of
+from shiftline.launch.cores import WORKERS, available_cores
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
 
@@ -110,7 +111,9 @@ class Workers:
         return Attempts(self.store)
 
     def _start(self, slot: int) -> Worker:
-        environment = dict(os.environ)
+        environment = dict(os.environ) | {WORKERS: str(self.count)}
+        # Threads that spin while they wait take the cores from other workers: a training takes four times as long.
+        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         if self.gpus:
             # Where only some GPUs are this user's, workers share those.
             chosen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
@@ -198,7 +201,7 @@ def check_workers(wanted: int, devices: int) -> int:
 
 def crowding(workers: int, threads: int) -> str | None:
     """Return what to say where workers on the CPU compute with more threads than there are cores."""
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     if workers * threads <= cores:
         return None
     return (
