@@ -70,7 +70,7 @@ def main() -> None:
                     predict_group(jobs, context)
                 elif way == "separate":
                     for job in jobs:
-                        context.weights = WeightCache(study.store)
+                        context.weights = WeightCache(study.store, plan.artifacts)
                         predict_group([job], context)
                 else:
                     _plain(jobs, context)
@@ -104,7 +104,7 @@ def _context(study: ExperimentManager, plan, target: Store) -> Context:
 def _plain(jobs, context: Context) -> None:
     """The plain way: decode, shift and predict once per alpha, weights mixed by a dictionary formula, nothing stored."""
     for job in jobs:
-        cache = WeightCache(context.store, context.plan.artifacts)
+        cache = WeightCache(context.weights.store, context.plan.artifacts)
         (start, spec), (end, _) = (cache.state(m) for m in (job.model.start, job.model.end))
         module = build_classifier(spec).eval()
         module.load_state_dict({k: (1 - job.model.alpha) * start[k] + job.model.alpha * end[k] for k in start})

@@ -258,7 +258,7 @@ def test_the_line_is_as_uncertain_as_its_clusters_say():
 def test_epochs_of_a_few_runs_are_no_independent_models():
     """Eight runs of twelve epochs: the interval that takes 96 models for independent misses the truth in every third study."""
     held = {None: [], "auto": []}
-    for seed in range(120):
+    for seed in range(80):
         table = runs_of_a_line(np.random.default_rng([seed, 8]), runs=8, epochs=12)
         for cluster, found in held.items():
             band = fit_baseline(table, shift="s", baseline="baseline", cluster=cluster).confidence([ndtr(0.8)])
@@ -298,7 +298,7 @@ def far_study(generator, *, predicted, accuracy, images=2000, baselines=32):
 def test_intervals_hold_where_a_model_is_far_from_the_line(predicted, accuracy):
     """Pushed through the line's scale at the prediction, these intervals held the truth in 30 to 70 % of the studies."""
     held = []
-    for seed in range(120):
+    for seed in range(80):
         table, answers = far_study(np.random.default_rng([seed, 5]), predicted=predicted, accuracy=accuracy)
         for found, least in (
             (effective_robustness(table, baseline="baseline"), 1.0),
