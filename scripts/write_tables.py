@@ -99,7 +99,8 @@ def coverage() -> str:
         # Codes that half of the studies carry, in some of the settings.
         said = dict.fromkeys(code for row in found for code in row["notes"].split())
         cells.append([regime, str(baselines), *ranges, " ".join(f"`{code}`" for code in LEGEND if code in said)])
-    return table(["regime", "baselines", "with answers", "table alone", "notes"], cells)
+    fewest = min(row["studies"] + row["refused"] + row["undefined"] for of_size in rows.values() for row in of_size)
+    return table([f"regime ({fewest} studies each)", "baselines", "with answers", "table alone", "notes"], cells)
 
 
 def decisions() -> str:
