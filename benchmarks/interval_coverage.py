@@ -4,7 +4,7 @@ A study has baseline models on a line with scatter, and replicates of one recipe
 a difficulty that all models share, so that models err together; accuracies vary with the seed. Every study is asked twice: with
 stored answers (`joint_effective_robustness`, the mean over the replicates) and without (`effective_robustness`, one model).
 
-.venv/bin/python benchmarks/interval_coverage.py --batches coverage.jsonl
+.venv/bin/python benchmarks/interval_coverage.py
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from shiftline.analysis.robustness import effective_robustness, joint_effective_
 from shiftline.errors import AnalysisError
 
 STUDIES, BATCH, RESAMPLES = 1000, 125, 200
+BATCHES = Path(__file__).parent / "batches" / "interval_coverage.jsonl"
+"""A thousand studies of every setting take two cores about two hours."""
 SHARED = 0.5
 EXPECTED = ("one-seed", "no-answers")
 """Notes that every study of a size has."""
@@ -223,10 +225,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=STUDIES)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--batches", type=Path, help="a file that keeps what is done: the next call goes on from it")
+    parser.add_argument("--batches", type=Path, default=BATCHES, help="keeps what is done: the next call goes on from it")
     parser.add_argument("--regime", action="append", choices=list(REGIMES))
     options = parser.parse_args()
-    done = [] if options.batches is None or not options.batches.exists() else list(map(json.loads, options.batches.open()))
+    done = list(map(json.loads, options.batches.open())) if options.batches.exists() else []
     there = {(batch["regime"], tuple(batch["size"]), batch["first"]) for batch in done}
     todo = [
         (name, size, first, BATCH)
@@ -238,9 +240,8 @@ def main() -> None:
         waiting = [pool.submit(measure, *arguments) for arguments in todo]
         for future in as_completed(waiting):
             done.append(future.result())
-            if options.batches is not None:
-                with options.batches.open("a") as file:
-                    file.write(json.dumps(done[-1]) + "\n")
+            with options.batches.open("a") as file:
+                file.write(json.dumps(done[-1]) + "\n")
     record("interval_coverage", {"nominal": 0.95, "settings": summary(done)})
 
 
