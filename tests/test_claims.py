@@ -121,6 +121,16 @@ def test_what_no_number_of_images_can_settle():
     assert "baseline models" in row["settled_by"]
 
 
+def test_a_model_without_a_place_on_the_axis_is_said():
+    table = planted()
+    table.loc[(table["model"] == "robust") & (table["distribution"] == "reference"), "value"] = 1.0
+    row = judged(table, sl.effective_robustness("robust", on="s") >= 0).iloc[0]
+    assert row["verdict"] == "cannot tell"
+    assert row["settled_by"] == "extremes='clip' or the linear scale: an accuracy on the reference is 0 or 1"
+    assert judged(table, sl.effective_robustness("robust", on="s") >= -1, extremes="clip").loc[0, "verdict"] == "holds"
+    assert judged(table, sl.accuracy("robust", on="s") >= 0).loc[0, "verdict"] == "holds"
+
+
 def test_claims_of_a_study_use_its_answers_seeds_and_curves(tiny):
     class Claiming(TinyStudy):
         claims = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -24,7 +25,7 @@ from shiftline.engine import predict as predict_module
 from shiftline.engine.context import Interrupted
 from shiftline.engine.partial import PartialPredictions
 from shiftline.engine.predict import predict_group
-from shiftline.errors import DataError, ModelError
+from shiftline.errors import DataError, ModelError, StoreError
 from shiftline.networks.preprocessing import resize_and_crop
 from shiftline.store.artifacts import Store
 from test_jobs import context_of
@@ -113,13 +114,20 @@ def test_a_file_that_was_cut_short_or_changed_begins_again(tmp_path):
     one = PartialPredictions(tmp_path, 10)
     one.append(logits[:6])
     one.save()
-    assert PartialPredictions(tmp_path, 10).rows == 6
-    assert PartialPredictions(tmp_path, 11).rows == 0
-    whole = one.path.read_bytes()
-    for damaged in (whole[:-1], b"", whole[:-3] + bytes([whole[-3] ^ 4]) + whole[-2:]):
-        one.path.write_bytes(damaged)
-        assert PartialPredictions(tmp_path, 10).rows == 0
+    state = tmp_path / "predictions.json"
+    whole, saved = one.path.read_bytes(), state.read_bytes()
+    for count, content, rows in (
+        (10, whole, 6),
+        (11, whole, 0),
+        (10, whole[:-1], 0),
+        (10, b"", 0),
+        (10, whole[:-3] + bytes([whole[-3] ^ 4]) + whole[-2:], 0),
+    ):
+        one.path.write_bytes(content)
+        state.write_bytes(saved)
+        assert PartialPredictions(tmp_path, count).rows == rows
     # What was written after the last save does not count.
+    state.write_bytes(saved)
     one.path.write_bytes(whole + b"half a row")
     again = PartialPredictions(tmp_path, 10)
     again.cut(4)
@@ -131,6 +139,38 @@ def test_a_file_that_was_cut_short_or_changed_begins_again(tmp_path):
     assert torch.equal(found["logits"], logits)
     assert found["ids"].tolist() == list(range(5, 15))
     assert not (tmp_path / "predictions.json").exists()
+
+
+def test_two_at_once_never_make_one_file_of_both(tmp_path):
+    """File systems without locks let two processes take one job: what is published is whole, or one of them ends in an error."""
+    logits, draft = torch.randn(10, 3), tmp_path / "draft"
+    draft.mkdir()
+    one = PartialPredictions(tmp_path / "state", 10)
+    one.append(logits[:6])
+    one.save()
+    other = PartialPredictions(tmp_path / "state", 10)
+    assert other.rows == 6
+    with pytest.raises(StoreError, match="another process"):
+        one.append(logits[6:])
+    other.append(logits[6:])
+    other.finish(draft, torch.arange(10), torch.arange(10))
+    assert torch.equal(load_file(draft / "predictions.safetensors")["logits"], logits)
+
+
+def test_what_was_not_saved_is_not_left_behind(tmp_path):
+    for _ in range(3):
+        PartialPredictions(tmp_path, 10).append(torch.randn(5, 3))
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+def test_logits_that_change_before_they_are_published_are_found(tmp_path):
+    one = PartialPredictions(tmp_path, 4)
+    one.append(torch.randn(4, 3))
+    whole = one.path.read_bytes()
+    one.path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
+    (tmp_path / "draft").mkdir()
+    with pytest.raises(StoreError, match="damaged"):
+        one.finish(tmp_path / "draft", torch.arange(4), torch.arange(4))
 
 
 @pytest.fixture
@@ -155,10 +195,15 @@ def test_a_stop_keeps_the_chunks_that_were_finished(tiny, group, monkeypatch):
         return len(calls) > 4 * 3 + 2
 
     context.stop_requested = stop
-    with pytest.raises(Interrupted, match="goes on from what has been saved"):
+    before = threading.active_count()
+    with pytest.raises(Interrupted, match="goes on from what has been saved") as caught:
         predict_group(jobs, context)
+    # Also while somebody keeps the error.
+    assert caught.value is not None
+    assert threading.active_count() == before
     assert not any(context.store.has(job.key) for job in jobs)
-    assert {PartialPredictions(context.attempts.state(job.key), 697).rows for job in jobs} == {3 * 64}
+    states = [json.loads((context.attempts.state(job.key) / "predictions.json").read_text()) for job in jobs]
+    assert {state["rows"] for state in states} == {3 * 64}
     context.stop_requested = lambda: False
     decoded = []
     real = predict_module.prepared_chunks

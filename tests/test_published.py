@@ -158,6 +158,13 @@ def test_other_classes_need_their_own_reference_column(testbed):
     own = found[found["published"]]
     assert own[(own["distribution"] == "reference") & (own["label_space"] == "five")]["value"].unique() == [0.8]
     assert len(own) == 4 * 40
+    # A column may have the name that tables give to the reference: each label space still has its own.
+    wide.rename(columns={"Digits": "reference"}).to_csv(testbed, index=False)
+    columns = {"blur": "reference", "few": "Digits on five"}
+    found = with_published(table, declared(testbed, reference=columns), shifts=["blur", "few"])
+    ends = found[found["published"] & (found["distribution"] == "reference")].groupby("label_space")["value"]
+    assert ends.get_group("five").unique() == [0.8]
+    assert ends.get_group("ten").nunique() == 40
 
 
 class Bare(TinyStudy):

@@ -121,7 +121,7 @@ class _Judge:
             "high": found.high,
             "level": level,
             "notes": codes(notes),
-            "settled_by": _settled_by(now, needed) if verdict == UNKNOWN else "",
+            "settled_by": _settled_by(found, now, needed) if verdict == UNKNOWN else "",
             **now,
             **{f"{name}_needed": number if np.isfinite(number) else np.nan for name, number in needed.items()},
         }
@@ -165,8 +165,7 @@ def _notes(terms: Sequence[Term], quantities: Sequence[Quantity]) -> list[str]:
         found += ["one-seed"] if len(term.members) == 1 else []
         if term.prediction:
             found += term.panel.fit.codes
-            x = term.axis.points.x.value[term.members, 0]
-            found += ["extrapolated"] if term.panel.fit.extrapolates(x).any() else []
+            found += ["extrapolated"] if term.panel.extrapolates(term.members) else []
         if term.axis.drawn_y is None:
             points = term.axis.points.y
             found.append("no-answers" if np.isfinite(points.variance(points.value)[term.members]).all() else "no-images")
@@ -184,8 +183,10 @@ def _numbers(terms: Sequence[Term]) -> dict[str, float]:
     }
 
 
-def _settled_by(now: Mapping[str, float], needed: Mapping[str, float]) -> str:
+def _settled_by(found: Estimate, now: Mapping[str, float], needed: Mapping[str, float]) -> str:
     """Say how many more images, seeds or baseline models would give a verdict, if the value stayed."""
+    if np.isnan(found.value):
+        return "extremes='clip' or the linear scale: an accuracy on the reference is 0 or 1"
     ways = [
         f"{needed[name] / now[name]:.2g} times the {words} ({needed[name]:,.0f} in the place of {now[name]:,.0f})"
         for name, words in WORDS.items()

@@ -165,8 +165,7 @@ def _row(one: Panel, answers: Answers, sides: Sequence[Sequence[str]], level: fl
 
 def _notes(one: Panel, terms: Sequence[Term]) -> list[str]:
     found = [note.code for note in one.fit.notes]
-    x = one.points.x.value[np.concatenate([term.members for term in terms])]
-    if one.fit.extrapolates(x[:, 0] if x.shape[1] == 1 else x).any():
+    if any(one.extrapolates(term.members) for term in terms):
         found.append("extrapolated")
     if min(len(term.members) for term in terms) == 1:
         found.append("one-seed")

@@ -104,6 +104,11 @@ class Panel(Axis):
                 taken = Noise(2 * noise.xx, 2 * noise.xy) if noise else image_noise(points, self.placed, settings, weights)
             self.drawn_z = self._refitted(*moved, weights, taken)
 
+    def extrapolates(self, members: NDArray[np.int64]) -> bool:
+        """Return whether the line is a guess at the reference accuracy of one of some models."""
+        x = self.points.x.value[members]
+        return bool(self.fit.extrapolates(x[:, 0] if x.shape[1] == 1 else x).any())
+
     def _transformed(self, drawn: Drawn) -> tuple[Floats, Floats]:
         """Put resampled accuracies on the axes; those at their ends are clipped, lest extreme resamples be left out."""
         x, _ = inside(drawn.x, self.points.x.n, self.g, extremes="clip")

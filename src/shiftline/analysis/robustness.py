@@ -230,7 +230,7 @@ def _row(one: Panel, each: ModelSet, keys: Sequence[str], level: float) -> dict[
         "scale": one.fit.scale,
         "r2": one.fit.r2,
         "n_baseline": one.fit.n,
-        "extrapolated": bool(_extrapolated(one, each)),
+        "extrapolated": one.extrapolates(each.members),
         "notes": codes(notes_of(one, each)),
         "replicates": len(each.members),
     }
@@ -241,15 +241,10 @@ def _interval(found: Estimate) -> dict[str, float]:
     return {"low": found.low, "high": found.high, **dict(zip(PARTS, parts, strict=True))}
 
 
-def _extrapolated(one: Panel, each: ModelSet) -> bool:
-    x = one.points.x.value[each.members]
-    return bool(one.fit.extrapolates(x[:, 0] if x.shape[1] == 1 else x).any())
-
-
 def notes_of(one: Panel, each: ModelSet) -> list[str]:
     """Return the codes of what limits the effective robustness of some models on one shift."""
     found = [note.code for note in one.fit.notes]
-    if _extrapolated(one, each):
+    if one.extrapolates(each.members):
         found.append("extrapolated")
     if each.recipes > 1:
         found.append("recipes")

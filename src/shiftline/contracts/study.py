@@ -82,7 +82,7 @@ RESERVED = ("reference", "reference val", "average")
 
 
 def declare_study(
-    name: Any, reference: Any, shifts: Any, models: Any, baseline: Any, metrics: Any = (), claims: Any = (), references: Any = ()
+    name: Any, reference: Any, shifts: Any, models: Any, baseline: Any, metrics: Any = (), claims: Any = (), references: Any = None
 ) -> Study:
     """Check what a study declares and return it as a value.
 
@@ -98,7 +98,7 @@ def declare_study(
             f"the study {name!r} has no reference distribution: expected reference = Reference(train=..., val=..., "
             f"test=...), got {reference!r}."
         )
-    references = dict(references) if references == () else references
+    references = {} if references is None else references
     _check_distributions(name, "shift", shifts)
     _check_distributions(name, "reference", references)
     if shared := sorted(set(shifts) & set(references)):

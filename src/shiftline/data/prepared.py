@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -50,7 +50,7 @@ def prepared_chunks(
     world: int = 1,
     first: int = 0,
     device: str = "cpu",
-) -> Iterator[Prepared]:
+) -> Generator[Prepared, None, None]:
     """Yield every example once, in id order, shifted and as models take it.
 
     While one chunk is used the next is decoded: what is in memory is two chunks of prepared images and, per thread, `PART_BYTES` of
@@ -95,7 +95,7 @@ def prepared_chunks(
 
 
 def _parts(view: View, ids: np.ndarray, threads: int) -> list[np.ndarray]:
-    """Cut a chunk into what one thread decodes at once: the same whatever the number of threads needs no more than their share."""
+    """Cut a chunk into what one thread decodes at once: few bytes, and no more than its share."""
     pixels = view.index.height[ids].astype(np.int64) * view.index.width[ids]
     size = int(np.clip(PART_BYTES // (3 * max(int(pixels.max()), 1)), 1, LARGEST_PART))
     size = min(size, -(-len(ids) // max(threads, 1)))

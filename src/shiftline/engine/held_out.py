@@ -13,11 +13,9 @@ from shiftline.data.loader import MEMORY_LIMIT
 from shiftline.data.prepared import prepared_chunks
 from shiftline.data.views import View
 from shiftline.engine.context import Context, Interrupted
+from shiftline.engine.predict import inference_batch
 from shiftline.networks.classifier import Classifier
 from shiftline.networks.preprocessing import normalise, resize_and_crop
-
-BATCH = 32
-"""Images that pass through a model at once."""
 
 
 class HeldOutImages:
@@ -53,4 +51,5 @@ class HeldOutImages:
             decode_threads=self.context.decode_threads,
             device=self.context.device,
         ):
-            yield from zip(torch.split(chunk.images[0], BATCH), torch.split(chunk.labels, BATCH), strict=True)
+            batch = inference_batch(self.context.device)
+            yield from zip(torch.split(chunk.images[0], batch), torch.split(chunk.labels, batch), strict=True)

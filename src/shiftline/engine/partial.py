@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from shiftline.contracts.files import LOGITS
+from shiftline.errors import StoreError
 from shiftline.store.files import disk_errors, write_json
 
 STATE = "predictions.json"
@@ -32,13 +36,20 @@ class PartialPredictions:
 
     def __init__(self, folder: Path, count: int) -> None:
         self.folder, self.count = folder, count
-        self.path = folder / LOGITS
+        # A file of its own: where two processes work on one job at once, neither writes into what the other publishes.
+        self.path = folder / f"{uuid.uuid4().hex}.safetensors"
         self.rows, self._sum, self._classes = self._saved()
 
     def append(self, logits: Tensor) -> None:
-        """Add the logits (float32, shape (B, C)) of the next examples."""
+        """Add the logits (float32, shape (B, C)) of the next examples.
+
+        Raises
+        ------
+        StoreError
+            Another process has taken the file.
+        """
         values = np.ascontiguousarray(logits.numpy(), dtype="<f4")
-        with disk_errors(self.folder):
+        with self._writing():
             if self.rows == 0:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._classes = values.shape[1]
@@ -51,27 +62,38 @@ class PartialPredictions:
 
     def save(self) -> None:
         """Let the next attempt go on from here."""
-        with disk_errors(self.folder):
+        with self._writing():
             with self.path.open("r+b") as file:
                 os.fsync(file.fileno())
-            write_json(self.folder / STATE, {"rows": self.rows, "classes": self._classes, "crc32": self._sum})
+            self._record()
 
     def finish(self, draft: Path, labels: Tensor, ids: Tensor) -> None:
-        """Put labels and ids behind the logits, and the file into a draft."""
+        """Put labels and ids behind the logits, and the file into a draft.
+
+        Raises
+        ------
+        StoreError
+            The file does not hold what was written to it.
+        """
         assert self.rows == self.count
-        with disk_errors(self.folder):
+        with self._writing():
+            if not self._is_whole():
+                raise StoreError(f"the logits in {self.path} are damaged: they are not what was written. Run the study again.")
             with self.path.open("r+b") as file:
                 file.seek(self._end)
                 file.truncate()
                 for tensor in (labels, ids):
                     file.write(np.ascontiguousarray(tensor.numpy(), dtype="<i8").data)
             self.path.rename(draft / LOGITS)
-        self.forget()
+        (self.folder / STATE).unlink(missing_ok=True)
 
-    def forget(self) -> None:
-        """Remove what was saved."""
-        for name in (STATE, LOGITS):
-            (self.folder / name).unlink(missing_ok=True)
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with disk_errors(self.folder):
+                yield
+        except FileNotFoundError as error:
+            raise StoreError(f"another process has gone on with {self.path}: this one leaves the job to it.") from error
 
     def cut(self, rows: int) -> None:
         """Go back to fewer rows: several models go on from one example together."""
@@ -83,15 +105,33 @@ class PartialPredictions:
     def _end(self) -> int:
         return len(_header(self.count, self._classes)) + 4 * self.rows * self._classes
 
+    def _record(self) -> None:
+        state = {"file": self.path.name, "rows": self.rows, "classes": self._classes, "crc32": self._sum}
+        write_json(self.folder / STATE, state)
+
     def _saved(self) -> tuple[int, int, int]:
+        """Take over what an earlier attempt has saved; what it left beside that is removed."""
         try:
             state = json.loads((self.folder / STATE).read_bytes())
-            self._classes = int(state["classes"])
-            rows, total = int(state["rows"]), int(state["crc32"])
+            (self.folder / Path(state["file"]).name).rename(self.path)
+            self.rows, self._sum, self._classes = int(state["rows"]), int(state["crc32"]), int(state["classes"])
             # What is on the disk must be what was recorded: else it is made again.
-            return (rows, total, self._classes) if self._checksum(rows) == total else (0, 0, 0)
+            if self._is_whole():
+                self._record()
+                return self.rows, self._sum, self._classes
         except (OSError, ValueError, KeyError, TypeError):
-            return 0, 0, 0
+            pass
+        finally:
+            for left in self.folder.glob("*.safetensors"):
+                if left != self.path:
+                    left.unlink(missing_ok=True)
+        return 0, 0, 0
+
+    def _is_whole(self) -> bool:
+        try:
+            return self._checksum(self.rows) == self._sum
+        except ValueError:
+            return False
 
     def _checksum(self, rows: int) -> int:
         head = _header(self.count, self._classes)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -60,17 +61,19 @@ def predict_group(jobs: Sequence[Job], context: Context) -> None:
         first=first,
         device=context.device,
     )
-    for start in range(first, len(view), size * ranks.world):
-        outputs = _Outputs(jobs, list(transforms), chunks, context)
-        for job in jobs:
-            # Chunks of all processes, in the order of the ids.
-            for logits in ranks.gather(partial(outputs.of, job)):
-                if logits is not None:
-                    made[job.key].append(logits)
-                    context.progress.advance(len(logits))
-        if start + size * ranks.world < len(view):
-            for one in made.values():
-                one.save()
+    # Closed in any case: an error that somebody keeps would keep the threads that decode.
+    with closing(chunks):
+        for start in range(first, len(view), size * ranks.world):
+            outputs = _Outputs(list(transforms), chunks, context)
+            for job in jobs:
+                # Chunks of all processes, in the order of the ids.
+                for logits in ranks.gather(partial(outputs.of, job)):
+                    if logits is not None:
+                        made[job.key].append(logits)
+                        context.progress.advance(len(logits))
+            if start + size * ranks.world < len(view):
+                for one in made.values():
+                    one.save()
     if ranks.first:
         _publish(jobs, made, view, context)
 
@@ -106,7 +109,7 @@ def _name(preprocessing: Mapping[str, Any]) -> str:
     return str(sorted(preprocessing.items()))
 
 
-def _chunk_size(count: int, transforms: Iterator[Mapping[str, Any]] | Any, context: Context) -> int:
+def _chunk_size(count: int, transforms: Iterable[Mapping[str, Any]], context: Context) -> int:
     """Return how many images are prepared at once: two chunks fit the memory, and every process has one.
 
     Chunks are of whole inference batches: logits do not depend on the number of chunks or processes.
@@ -121,8 +124,8 @@ def _chunk_size(count: int, transforms: Iterator[Mapping[str, Any]] | Any, conte
 class _Outputs:
     """The logits of one chunk, model by model: neighbours with one encoder share its features."""
 
-    def __init__(self, jobs: Sequence[Job], transforms: Sequence[str], chunks: Iterator[Prepared], context: Context) -> None:
-        self.context, self.transforms, self.chunks = context, list(transforms), chunks
+    def __init__(self, transforms: Sequence[str], chunks: Iterator[Prepared], context: Context) -> None:
+        self.context, self.transforms, self.chunks = context, transforms, chunks
         self.chunk: Prepared | None = None
         self.begun = False
         self.encoder: object = None

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import ArrayLike
 
 from shiftline.analysis.axes import Floats, scale_named
 
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+
+
+def positions(scale: str) -> Callable[[ArrayLike], Floats]:
+    """Return where accuracies (fractions) stand on an axis; those at its ends just inside."""
+    g = scale_named(scale)
+    return lambda values: g.forward(np.clip(np.asarray(values, dtype=float), 0.002, 0.998))
 
 
 def percent_axes(axes: Axes, *, scale: str, x: Floats, y: Floats, margin: float = 0.06) -> None:
@@ -19,8 +28,8 @@ def percent_axes(axes: Axes, *, scale: str, x: Floats, y: Floats, margin: float 
         low, high = float(np.nanmin(finite)), float(np.nanmax(finite))
         pad = margin * max(high - low, 1e-3)
         set_limits(low - pad, high + pad)
-        positions = g.forward(np.array(_TICKS))
-        inside = [(p, t) for p, t in zip(positions, _TICKS, strict=True) if low - pad <= p <= high + pad]
+        ticks = g.forward(np.array(_TICKS))
+        inside = [(p, t) for p, t in zip(ticks, _TICKS, strict=True) if low - pad <= p <= high + pad]
         chosen = _spread([p for p, _ in inside], 0.11 * (high - low + 2 * pad))
         labels = {p: f"{100 * t:g}" for p, t in inside}
         axis.set_major_locator(FixedLocator(chosen))

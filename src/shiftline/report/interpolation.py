@@ -6,14 +6,12 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 from shiftline.analysis.accuracy_tables import BASELINE
-from shiftline.analysis.axes import Floats, scale_named
 from shiftline.analysis.baseline import fit_baseline
 from shiftline.analysis.robustness import effective_robustness
 from shiftline.analysis.tables import shifts_of
-from shiftline.report.axes import percent_axes
+from shiftline.report.axes import percent_axes, positions
 from shiftline.report.figures import BASELINE_COLOUR
 from shiftline.report.panels import draw_baseline, draw_line
 
@@ -45,11 +43,7 @@ def interpolation_figure(
     -------
     figure, numbers
     """
-    g = scale_named(scale)
-
-    def on_axis(values: ArrayLike) -> Floats:
-        return g.forward(np.clip(np.asarray(values, dtype=float), 0.002, 0.998))
-
+    on_axis = positions(scale)
     with sns.axes_style("whitegrid"):
         figure = Figure(figsize=(4.6, 4.2), layout="constrained")
         ax = figure.subplots()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 import numpy as np
@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from shiftline.analysis.axes import Floats, scale_named
+from shiftline.analysis.axes import scale_named
 from shiftline.analysis.baseline import BaselineFit, fit_baseline
 from shiftline.analysis.robustness import effective_robustness
 from shiftline.analysis.settings import LineOptions
 from shiftline.analysis.tables import AVERAGE, REFERENCE, averaged, check_table, panel, shifts_of
-from shiftline.report.axes import percent_axes
+from shiftline.report.axes import percent_axes, positions
 from shiftline.report.figures import BASELINE_COLOUR, MARKERS, measured, panel_grid, write_legend
 
 
@@ -64,7 +64,7 @@ def robustness_figure(
     figure, axes = panel_grid(len(names), width=2.9, height=2.75, legend=0.75)
     for ax, name in zip(axes, names, strict=True):
         rows = drawn[drawn["shift"] == name]
-        on_axis = _axis(scale)
+        on_axis = positions(scale)
         if fits:
             used = list(fits.values()) if name == AVERAGE else [fits[name]]
             draw_line(ax, used, rows["reference"], scale=scale, several=several)
@@ -104,7 +104,7 @@ def robustness_figure(
 
 def draw_line(ax: Axes, fits: Sequence[BaselineFit], reference: ArrayLike, *, scale: str, several: bool = False) -> None:
     """Draw the line of a panel with its 95 % band, and y = x, over a range of reference accuracies; of several lines their mean."""
-    g, on_axis = scale_named(scale), _axis(scale)
+    g, on_axis = scale_named(scale), positions(scale)
     left, right = on_axis([np.min(reference), np.max(reference)])
     x = np.linspace(float(left), float(right), 200)
     if several:
@@ -121,13 +121,8 @@ def draw_line(ax: Axes, fits: Sequence[BaselineFit], reference: ArrayLike, *, sc
 
 def draw_baseline(ax: Axes, rows: pd.DataFrame, *, scale: str) -> None:
     """Draw the models that fix a line: columns reference and shifted, fractions."""
-    on_axis = _axis(scale)
+    on_axis = positions(scale)
     ax.plot(on_axis(rows["reference"]), on_axis(rows["shifted"]), "o", ms=3, color=BASELINE_COLOUR, alpha=0.7, mew=0)
-
-
-def _axis(scale: str) -> Callable[[ArrayLike], Floats]:
-    g = scale_named(scale)
-    return lambda values: g.forward(np.clip(np.asarray(values, dtype=float), 0.002, 0.998))
 
 
 def _pairs(table: pd.DataFrame, shifts: Sequence[str]) -> pd.DataFrame:

@@ -50,12 +50,12 @@ def with_published(table: pd.DataFrame, published: PublishedBaseline, *, shifts:
             f"the baseline table {published.path} and the study both have a model {shared[0]!r}: rename the study's, or leave "
             "it out of the table."
         )
-    names = list(dict.fromkeys(numbers["distribution"]))
-    first = {REFERENCE: REFERENCE} if names[0] == REFERENCE else {}
+    # One reference column is named "reference" in the tidy table, several keep their names.
+    single = len(set(references.values())) == 1
     key = digest({"table": wide.to_csv(index=False), "read as": repr(published)})
     parts = []
     for distribution, space, column, n in (
-        *((REFERENCE, space, first.get(REFERENCE, column), published.n_reference) for space, column in references.items()),
+        *((REFERENCE, space, REFERENCE if single else column, published.n_reference) for space, column in references.items()),
         *((shift, spaces[shift], columns[shift], published.n_shift) for shift in lined),
     ):
         rows = numbers[numbers["distribution"] == column]
