@@ -52,6 +52,7 @@ ReturnToService=2
 MinJobAge=3600
 MaxArraySize=${SHIFTLINE_MAX_ARRAY:-1001}
 KillWait=5
+UnkillableStepTimeout=300
 InactiveLimit=0
 JobRequeue=1
 $(for n in $(seq "$nodes"); do

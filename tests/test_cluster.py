@@ -79,6 +79,15 @@ class Long(ExperimentManager):
 """
 
 
+@pytest.fixture(autouse=True)
+def _both_nodes(cluster):
+    """Begin each test with both nodes: SLURM drains a node whose tasks it could not kill in time, as on a loaded machine."""
+    del cluster
+    if drained := slurm("sinfo", "--noheader", "--Node", "--format=%N", "--states=down,drain,fail").split():
+        print("resumed:", slurm("sinfo", "-R"))
+        slurm("scontrol", "update", f"nodename={','.join(drained)}", "state=resume")
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, data_root):
     """Return what the long study gives with some parameters where nothing happens to it."""
@@ -113,18 +122,23 @@ def finished(jobs, *, seconds=500):
             if reason == "BeginTime":
                 _release(task)
         time.sleep(0.5)
-    raise AssertionError(f"still in the queue after {seconds} s: {rows}")
+    raise AssertionError(f"still in the queue after {seconds} s:\n{_condition()}")
 
 
 def in_an_epoch(store, *, after=0):
     """Wait until a training is under way, and further than some steps; return how far it is."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         for entry in doing(Store(store)):
             if entry.kind == "train" and after < entry.done < entry.total:
                 return entry.done
         time.sleep(0.1)
-    raise AssertionError(f"no training got further than {after} steps: {doing(Store(store))}")
+    raise AssertionError(f"no training got further than {after} steps: {doing(Store(store))}\n{_condition()}\n{outputs(store)}")
+
+
+def _condition():
+    """Return what SLURM says of its queue and its nodes."""
+    return slurm("squeue", "--array", "--format=%i %T %r %N %M") + slurm("sinfo", "--Node", "--long") + slurm("sinfo", "-R")
 
 
 def outputs(store):

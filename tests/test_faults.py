@@ -53,6 +53,7 @@ from shiftline.contracts.models import Model
 from shiftline.engine.loop import TrainingRun
 from shiftline.errors import StoreError
 from shiftline.launch import planning
+from shiftline.plan.checks import backbones
 from shiftline.plan.jobs import REPLICATE, job_kinds
 from shiftline.store import artifacts, attempts, files, upkeep
 from shiftline.store.artifacts import MANIFEST, Store
@@ -398,6 +399,34 @@ def test_damaged_records_of_backbones_are_made_again(tmp_path, complete):
     for number, path in enumerate(sorted((store / "backbones").iterdir())):
         (_cut, _flip)[number % 2](path) if number else path.write_bytes(b"")
     assert OneOfEach(store=store, quiet=True).run().made == 0
+
+
+def test_no_flipped_bit_changes_a_record_of_a_backbone_in_silence(tmp_path):
+    class Linear(ExperimentManager):
+        name = "linear"
+        reference = handwritten_digits()
+
+        def models(self):
+            return {"net": FromScratch(timm_named("test_vit"), epochs=1)}
+
+    store = Store(tmp_path / "store")
+    study = Linear(store=store.root, quiet=True).declaration()
+    planning.backbone_records(study, store, backbones(study))
+    records = planning.backbone_records(study, store, backbones(study), write=False)
+    (path,) = (store.root / "backbones").iterdir()
+    sound = path.read_bytes()
+    refused = 0
+    for position in range(8 * len(sound)):
+        flipped = bytearray(sound)
+        flipped[position // 8] ^= 1 << position % 8
+        path.write_bytes(flipped)
+        try:
+            found = planning.backbone_records(study, store, backbones(study), write=False)
+        except StoreError:
+            refused += 1
+        else:
+            assert found == records
+    assert refused > 7 * len(sound)
 
 
 class Deletes(Recipe):

@@ -113,7 +113,7 @@ def backbone_records(
 
             state = _file_state(backbone)
             recorded = {"record": resolve(backbone, with_weights=with_weights).as_json(), "file": state}
-            write_json(path, recorded)
+            write_json(path, {**recorded, "digest": digest(recorded)})
         found[backbone] = BackboneRecord(**recorded["record"])
     return found
 
@@ -122,10 +122,13 @@ def _recorded(path: Path, backbone: Backbone) -> dict[str, Any] | None:
     """Return the record of a backbone, unless it is damaged or its local file has changed since."""
     try:
         recorded: dict[str, Any] = json.loads(path.read_bytes())
+        # A flipped bit in a record that still reads as JSON would give every key of its models another value in silence.
+        written = recorded.pop("digest", None)
+        damaged = written is not None and written != digest(recorded)
         changed = _file_state(backbone) not in (None, recorded["file"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return None if changed else recorded
+    return None if changed or damaged else recorded
 
 
 def _file_state(backbone: Backbone) -> list[int] | None:
