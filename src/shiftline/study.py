@@ -19,6 +19,8 @@ from shiftline.datasets.catalogue import families_of
 from shiftline.errors import DeclarationError
 from shiftline.findings import Findings
 from shiftline.launch import runs, upkeep
+from shiftline.launch.cost import Cost, expected_cost
+from shiftline.launch.devices import AUTO
 from shiftline.launch.frozen import Submission
 from shiftline.launch.pending import freeze_pending
 from shiftline.launch.planning import plan_study
@@ -74,6 +76,11 @@ class ExperimentManager(Findings):
         Compile networks with torch.compile before they are trained: worth it for long trainings on a GPU.
     tensorboard : bool
         Write training logs for TensorBoard too, to ``<store>/tensorboard``.
+    device : str
+        Where networks run: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:N" or "mps". Values differ in their last bits
+        between devices, and keys do not.
+    memory : int
+        MiB of images that predictions may hold, decoded and prepared for models. Results do not depend on it.
 
     Parameters
     ----------
@@ -94,6 +101,8 @@ class ExperimentManager(Findings):
     reader: str = "auto"
     compiled: bool = False
     tensorboard: bool = False
+    device: str = AUTO
+    memory: int = 512
 
     def __init__(self, *, store: str | os.PathLike[str] = "results", quiet: bool = False) -> None:
         self.store = Store(store)
@@ -116,8 +125,10 @@ class ExperimentManager(Findings):
 
     @property
     def run_settings(self) -> runs.Settings:
-        """How it is run: threads, reader, compiling, logs, progress bars."""
-        return runs.Settings(self.threads, self.reader, self.compiled, self.tensorboard, self.quiet)
+        """How it is run: threads, reader, compiling, logs, progress bars, device, memory."""
+        return runs.Settings(
+            self.threads, self.reader, self.compiled, self.tensorboard, self.quiet, device=self.device, memory=self.memory
+        )
 
     def declaration(self) -> Study:
         """Return the study as one value; a `DeclarationError` says what is missing or contradicts itself."""
@@ -159,6 +170,10 @@ class ExperimentManager(Findings):
         """Return the state of every job: also of those in SLURM's queue. Never writes."""
         return status(self._stored_plan(), self.store)
 
+    def cost(self) -> list[Cost]:
+        """Return what the missing jobs will cost, from what finished ones did: see `shiftline.launch.cost.expected_cost`."""
+        return expected_cost(self._stored_plan(), self.store)
+
     def explain(self, key: str) -> Explanation:
         """Return why a key (or the first digits of one) is what it is. Never writes."""
         return explain(self._stored_plan(), key)
@@ -184,6 +199,8 @@ DECLARED = (
     "reader",
     "compiled",
     "tensorboard",
+    "device",
+    "memory",
     "models",
 )
 VERBS = {name for kind in ExperimentManager.__mro__ for name in vars(kind) if not name.startswith("_")} - set(DECLARED)

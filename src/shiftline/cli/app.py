@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from shiftline.cli import agreement, claims, fit, images, models, robustness, run, slurm, study  # noqa: F401 - images adds commands to `data`.
+from shiftline.cli import agreement, claims, cost, fit, images, models, robustness, run, slurm, study  # noqa: F401 - images adds commands to `data`.
 from shiftline.cli.data import data
 from shiftline.errors import ShiftlineError
 from shiftline.papers import patch_command, rows_commands, wise_ft_command
@@ -17,6 +17,7 @@ app.add_typer(data, name="data")
 for command in (
     study.plan,
     study.status,
+    cost.cost,
     study.explain,
     study.results,
     study.candidates,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -42,46 +42,63 @@ def run(
     reader: Annotated[
         str | None, typer.Option("--reader", help="Who reads training images: auto, ffcv or plain; the study's unless given.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Where networks run: auto, cpu, cuda, cuda:N or mps; the study's unless given.")
+    ] = None,
+    memory: Annotated[
+        int | None, typer.Option("--memory", min=1, help="MiB of prepared images for predictions; the study's unless given.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Run every job that is not complete. Ctrl-C saves and stops; the next run goes on."""
     manager = make_study(study, parameters, store, quiet=quiet)
-    _set(manager, reader=reader, compiled=compiled, tensorboard=tensorboard)
+    chosen = _Chosen(compiled=compiled, tensorboard=tensorboard, reader=reader, device=device, memory=memory)
+    chosen.put_into(manager)
     # Only a process of its own can die, or be killed, without the run.
     if workers != 1 or job_timeout is not None or retries is not None:
         from shiftline.launch.in_workers import WorkerSettings, run_in_workers
 
         if group or kind:
             raise DeclarationError("--group and --kind choose jobs for one process or for SLURM: leave them out with --workers.")
-        options = _worker_options(store, compiled=compiled, tensorboard=tensorboard, reader=reader, fail_fast=fail_fast)
-        words = [study, *(parameters or []), *options]
+        words = [study, *(parameters or []), "--store", str(store), *chosen.words(), *(["--fail-fast"] if fail_fast else [])]
         tries = 1 if retries is None else retries
-        settings = WorkerSettings(workers, manager.threads, tries, job_timeout, fail_fast, quiet)
+        settings = WorkerSettings(workers, manager.threads, tries, job_timeout, fail_fast, quiet, manager.device)
         outcome = run_in_workers(manager.declaration(), manager.store, words, settings, devices=devices)
     else:
         processes = devices or runs.device_count(manager.declaration())
         if processes > 1 and not runs.started_with_others():
             from shiftline.launch.in_workers import run_in_processes
 
-            raise typer.Exit(run_in_processes(processes, sys.argv[1:], threads=manager.threads))
+            raise typer.Exit(run_in_processes(processes, sys.argv[1:], threads=manager.threads, device=manager.device))
         outcome = manager.run(groups=group or (), kinds=kind or (), fail_fast=fail_fast)
     print_outcome(outcome, manager.name, study, quiet=quiet)
     raise typer.Exit(outcome.exit_status)
 
 
-def _set(manager: ExperimentManager, *, reader: str | None, compiled: bool, tensorboard: bool) -> None:
-    """Put what the command says in the place of what the study says."""
-    from shiftline.data.readers import check_reader
+@dataclass(frozen=True)
+class _Chosen:
+    """What a command says in the place of what the study says."""
 
-    manager.reader = reader or manager.reader
-    check_reader(manager.reader)
-    manager.compiled, manager.tensorboard = manager.compiled or compiled, manager.tensorboard or tensorboard
+    compiled: bool
+    tensorboard: bool
+    reader: str | None
+    device: str | None
+    memory: int | None
 
+    def put_into(self, manager: ExperimentManager) -> None:
+        from shiftline.data.readers import check_reader
 
-def _worker_options(store: Path, *, compiled: bool, tensorboard: bool, reader: str | None, fail_fast: bool) -> list[str]:
-    flags = {"--compile": compiled, "--tensorboard": tensorboard, "--fail-fast": fail_fast}
-    chosen = [] if reader is None else ["--reader", reader]
-    return ["--store", str(store), *(flag for flag, given in flags.items() if given), *chosen]
+        for name, value in vars(self).items():
+            if value:
+                setattr(manager, name, value)
+        check_reader(manager.reader)
+
+    def words(self) -> list[str]:
+        """Return the options that say the same to a worker."""
+        flags = {"--compile": self.compiled, "--tensorboard": self.tensorboard}
+        values = {"--reader": self.reader, "--device": self.device, "--memory": self.memory}
+        given = ((flag, str(value)) for flag, value in values.items() if value is not None)
+        return [*(flag for flag, on in flags.items() if on), *(word for pair in given for word in pair)]
 
 
 def work(
@@ -93,10 +110,12 @@ def work(
     compiled: Annotated[bool, typer.Option("--compile")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard")] = False,
     reader: Annotated[str | None, typer.Option("--reader")] = None,
+    device: Annotated[str | None, typer.Option("--device")] = None,
+    memory: Annotated[int | None, typer.Option("--memory")] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast")] = False,
 ) -> None:
     """Work as one of the processes of `run --workers`."""
     manager = make_study(study, parameters, store, quiet=True)
-    _set(manager, reader=reader, compiled=compiled, tensorboard=tensorboard)
+    _Chosen(compiled=compiled, tensorboard=tensorboard, reader=reader, device=device, memory=memory).put_into(manager)
     where = manager.declaration(), manager.store, manager.run_settings
     raise typer.Exit(runs.work(*where, since=since, parent=parent, fail_fast=fail_fast).exit_status)

@@ -108,7 +108,10 @@ class TrainingRun:
                 break
             self._stop_if_asked(epoch)
             _seed(seeds[self.done % steps], self.context.device)
-            self.losses.append(self._step(batch))
+            try:
+                self.losses.append(self._step(batch))
+            except torch.OutOfMemoryError as error:
+                raise self._out_of_memory(batch, error) from error
             self.done += 1
             seen += batch.count
             self.context.progress.advance()
@@ -129,6 +132,14 @@ class TrainingRun:
                 f"{self.job.label}: stopped at epoch {epoch + 1}, step {self.done % self.batches.steps}; the next run goes on "
                 "from there."
             )
+
+    def _out_of_memory(self, batch: Batch, error: torch.OutOfMemoryError) -> Exception:
+        # Other processes do not meet it, and wait in the middle of the step: no error that all of them raise.
+        kind = DeviceError if self.context.ranks.world == 1 else RuntimeError
+        return kind(
+            f"{self.job.label}: a step of {batch.count} images does not fit the memory of {self.context.device!r} ({error}). Take "
+            f"a step in parts (accumulate={2 * self.recipe.accumulate}: the same step, in less memory), or lower batch_size."
+        )
 
     def _step(self, batch: Batch) -> Tensor:
         recipe, accumulate = self.recipe, min(self.recipe.accumulate, len(batch))

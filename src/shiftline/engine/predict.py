@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from shiftline.contracts.distributions import Distribution
 from shiftline.data.prepared import Prepared, prepared_chunks
 from shiftline.data.views import View, open_view
 from shiftline.engine.context import Context, Interrupted
+from shiftline.engine.meter import Meter
 from shiftline.engine.partial import PartialPredictions
-from shiftline.errors import ModelError
+from shiftline.errors import DeclarationError, DeviceError, ModelError
 from shiftline.networks.preprocessing import normalise, resize_and_crop
-from shiftline.plan.jobs import Job
+from shiftline.plan.jobs import PREDICT, Job
 from shiftline.weights.interpolate import has_finite_values
 
 LARGEST_CHUNK = 8192
@@ -31,17 +33,42 @@ def inference_batch(device: str) -> int:
     return BATCHES.get(device.partition(":")[0], BATCHES["cuda"])
 
 
+def check_memory(context: Context) -> None:
+    """Raise `DeclarationError` where the memory for prepared images does not hold two batches of every distribution."""
+    sizes: dict[Distribution, dict[str, int]] = {}
+    for job in context.plan.jobs.values():
+        if job.kind == PREDICT and not job.deferred and job.distribution is not None and not context.store.has(job.key):
+            assert job.model is not None
+            preprocessing = context.plan.facts.record(job.model.network).preprocessing
+            sizes.setdefault(job.distribution, {})[_name(preprocessing)] = int(preprocessing["size"])
+    batch = inference_batch(context.device)
+    for distribution, of_one in sizes.items():
+        needed = 2 * batch * sum(3 * size**2 for size in of_one.values())
+        if needed > context.memory:
+            pixels = ", ".join(f"{size} px" for size in of_one.values())
+            raise DeclarationError(
+                f"--memory {context.memory >> 20}: two batches of {batch} images of {distribution}, prepared at {pixels}, take "
+                f"{needed / 2**20:.1f} MiB: give --memory {-(-needed // 2**20)} or more."
+            )
+
+
 def predict_group(jobs: Sequence[Job], context: Context) -> None:
     """Predict several models on one distribution and publish each prediction under its own key.
 
-    Of several processes, every one predicts some of the chunks, and rank 0 writes. A stop keeps what has been saved.
+    Of several processes, every one predicts some of the chunks, and rank 0 writes. A stop keeps what has been saved. Where a batch
+    does not fit the device, half of it is tried; the manifest says with how many images it went through.
+
+    Raises
+    ------
+    DeviceError
+        The device has too little memory for one image.
     """
     distribution = jobs[0].distribution
     assert distribution is not None
     assert all(job.distribution == distribution for job in jobs)
     view = open_view(distribution, context.data, fingerprint=jobs[0].fingerprint(distribution))
     jobs = _by_encoder(jobs)
-    ranks = context.ranks
+    ranks, meter = context.ranks, Meter(context.device)
     made = {job.key: PartialPredictions(context.attempts.state(job.key), len(view)) for job in jobs if ranks.first}
     transforms = _transforms(jobs, context)
     batch = inference_batch(context.device)
@@ -62,9 +89,10 @@ def predict_group(jobs: Sequence[Job], context: Context) -> None:
         device=context.device,
     )
     # Closed in any case: an error that somebody keeps would keep the threads that decode.
+    outputs = _Outputs(list(transforms), chunks, context)
     with closing(chunks):
         for start in range(first, len(view), size * ranks.world):
-            outputs = _Outputs(list(transforms), chunks, context)
+            outputs.next_chunk()
             for job in jobs:
                 # Chunks of all processes, in the order of the ids.
                 for logits in ranks.gather(partial(outputs.of, job)):
@@ -74,16 +102,21 @@ def predict_group(jobs: Sequence[Job], context: Context) -> None:
             if start + size * ranks.world < len(view):
                 for one in made.values():
                     one.save()
+    batches = ranks.gather(lambda: outputs.batch)
     if ranks.first:
-        _publish(jobs, made, view, context)
+        cost = meter.reading(jobs=len(jobs)) | {"images": len(view) - first, "batch": min(batches)}
+        _publish(jobs, made, view, cost, context)
 
 
-def _publish(jobs: Sequence[Job], made: Mapping[str, PartialPredictions], view: View, context: Context) -> None:
+def _publish(
+    jobs: Sequence[Job], made: Mapping[str, PartialPredictions], view: View, cost: Mapping[str, Any], context: Context
+) -> None:
     labels, ids = torch.from_numpy(view.labels_of(view.ids)), torch.from_numpy(view.ids)
     for job in jobs:
         with context.store.publish(job.key, job.kind, job.document) as draft:
             made[job.key].finish(draft.folder, labels, ids)
             draft.summary.update(n=len(view), classes=len(view.classes))
+            draft.cost.update(cost)
 
 
 def _by_encoder(jobs: Sequence[Job]) -> list[Job]:
@@ -122,10 +155,15 @@ def _chunk_size(count: int, transforms: Iterable[Mapping[str, Any]], context: Co
 
 
 class _Outputs:
-    """The logits of one chunk, model by model: neighbours with one encoder share its features."""
+    """The logits of one chunk after the other, model by model: neighbours with one encoder share its features."""
 
     def __init__(self, transforms: Sequence[str], chunks: Iterator[Prepared], context: Context) -> None:
         self.context, self.transforms, self.chunks = context, transforms, chunks
+        self.batch = inference_batch(context.device)
+        self.next_chunk()
+
+    def next_chunk(self) -> None:
+        """Go on to the next chunk of this process; it is asked for with its first model."""
         self.chunk: Prepared | None = None
         self.begun = False
         self.encoder: object = None
@@ -140,27 +178,48 @@ class _Outputs:
             raise Interrupted(f"{job.label}: stopped; the next run goes on from what has been saved.")
         if self.chunk is None:
             return None
-        assert job.model is not None
-        model, flipped = job.model.network, job.model.mirrored
-        spec, module = self.context.weights.spec(model), self.context.weights.module(model)
-        identity = (model.encoder_identity(), spec.features)
-        if identity != self.encoder:
-            self.features, self.encoder = {}, identity
-        images = self.chunk.images[self.transforms.index(_name(spec.preprocessing))]
-        for mirrored in (False, True)[: 1 + flipped]:
-            if mirrored not in self.features:
-                self.features[mirrored] = [
-                    module.features(normalise(batch.flip(-1) if mirrored else batch, spec.preprocessing))
-                    for batch in self._batches(images)
-                ]
-        logits = torch.cat([module.head(batch) for batch in self.features[False]]).float()
-        if flipped:
-            logits = (logits + torch.cat([module.head(batch) for batch in self.features[True]]).float()) / 2
+        while (logits := self._logits(job, self.chunk)) is None:
+            self._halve(job)
         found = logits.cpu()
         if not has_finite_values(found):
             raise ModelError(f"{job.label}: the logits hold NaN or infinite values: these weights are no model.")
         return found
 
+    def _logits(self, job: Job, chunk: Prepared) -> Tensor | None:
+        """Return the logits on the device; None where it has too little memory for a batch."""
+        assert job.model is not None
+        model, flipped = job.model.network, job.model.mirrored
+        try:
+            spec, module = self.context.weights.spec(model), self.context.weights.module(model)
+            identity = (model.encoder_identity(), spec.features)
+            if identity != self.encoder:
+                self.features, self.encoder = {}, identity
+            images = chunk.images[self.transforms.index(_name(spec.preprocessing))]
+            for mirrored in (False, True)[: 1 + flipped]:
+                if mirrored not in self.features:
+                    self.features[mirrored] = [
+                        module.features(normalise(batch.flip(-1) if mirrored else batch, spec.preprocessing))
+                        for batch in self._batches(images)
+                    ]
+            logits = torch.cat([module.head(batch) for batch in self.features[False]]).float()
+            if flipped:
+                logits = (logits + torch.cat([module.head(batch) for batch in self.features[True]]).float()) / 2
+        except torch.OutOfMemoryError:
+            # Tried again by the caller: while the error is handled, it holds what was computed before it.
+            return None
+        return logits
+
+    def _halve(self, job: Job) -> None:
+        self.features, self.encoder = {}, None
+        if self.batch == 1:
+            raise DeviceError(
+                f"{job.label}: the memory of {self.context.device!r} does not hold one image in this network. Run nothing "
+                "else on it, choose another device (--device), or predict on the CPU (--device cpu)."
+            )
+        self.batch //= 2
+        if self.context.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
     def _batches(self, images: Tensor) -> Iterator[Tensor]:
-        for batch in torch.split(images, inference_batch(self.context.device)):
+        for batch in torch.split(images, self.batch):
             yield batch.to(self.context.device)

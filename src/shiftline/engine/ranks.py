@@ -131,10 +131,15 @@ class Ranks:
 ALONE = Ranks()
 
 
-def started_ranks() -> Ranks:
+def started_ranks(device: str = "auto") -> Ranks:
     """Return who this process is, from the variables of torchrun or of srun with several tasks.
 
     Variables of a SLURM allocation are not enough: only a step of several tasks, started by srun, is several processes.
+
+    Parameters
+    ----------
+    device : str
+        What they compute on; GPUs do not limit how many processes there are on "cpu".
 
     Raises
     ------
@@ -160,16 +165,17 @@ def started_ranks() -> Ranks:
             raise DeviceError(f"srun started several tasks in a way that cannot be followed: {error}") from error
     else:
         return ALONE
-    check_devices(local)
+    check_devices(local, device)
     return Ranks(environment.global_rank(), environment.world_size(), environment.local_rank(), local, environment)
 
 
-def check_devices(wanted: int) -> None:
-    """Raise `DeviceError` unless this machine has so many devices: GPUs, or cores where it has none."""
+def check_devices(wanted: int, device: str = "auto") -> None:
+    """Raise `DeviceError` unless this machine has so many devices: GPUs, or cores where it has none or computes on the CPU."""
     import torch
 
-    there = torch.cuda.device_count() if torch.cuda.is_available() else os.cpu_count() or 1
-    what = "GPUs" if torch.cuda.is_available() else "CPU cores (and no GPU)"
+    gpus = torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0
+    there = gpus or os.cpu_count() or 1
+    what = "GPUs" if gpus else "CPU cores" if device == "cpu" else "CPU cores (and no GPU)"
     if wanted > there:
         raise DeviceError(f"{wanted} devices were requested, this machine has {there} {what}: ask for {there} or fewer.")
 

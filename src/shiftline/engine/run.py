@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shiftline.engine.context import Context
+from shiftline.engine.meter import Meter
 from shiftline.plan.jobs import PREDICT, SCORE, Job
 from shiftline.store.artifacts import Draft
 
@@ -27,8 +28,10 @@ def run_group(jobs: Sequence[Job], context: Context) -> None:
         with tempfile.TemporaryDirectory() as folder:
             _run(job, Draft(Path(folder)), context)
         return
+    meter = Meter(context.device)
     with context.store.publish(job.key, job.kind, job.document) as draft:
         _run(job, draft, context)
+        draft.cost.update(meter.reading())
 
 
 def _run(job: Job, draft: Draft, context: Context) -> None:

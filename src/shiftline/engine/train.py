@@ -30,6 +30,7 @@ def train(recipe: Trained, job: Job, draft: Draft, context: Context) -> None:
         classifier, spec = recipe.start(context, int(job.document["classes"]))
         run = TrainingRun(job, recipe, classifier, spec, _batches(job, recipe, spec, context), context)
         run.resume()
+        first = run.done
         run.train()
     if not context.ranks.first:
         return
@@ -38,6 +39,8 @@ def train(recipe: Trained, job: Job, draft: Draft, context: Context) -> None:
         # A copy: if publishing fails, the training still has it.
         shutil.copyfile(run.checkpoint(after), draft.folder / checkpoint_file(recipe.epoch_or_step, after))
     draft.summary.update(loss=run.last_loss, steps=run.total, examples=run.batches.examples)
+    # Of this attempt, as the seconds are.
+    draft.cost["images"] = (run.total - first) * recipe.batch_size
     draft.summary.update(reader=run.batches.source, processes=context.ranks.world)
 
 

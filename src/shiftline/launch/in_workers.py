@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from shiftline.contracts.study import Study
 from shiftline.errors import DeviceError
+from shiftline.launch.devices import AUTO, chosen_device
 from shiftline.launch.in_process import Outcome
 from shiftline.launch.planning import plan_study, record_plan
 from shiftline.launch.progress import WorkersTable
@@ -38,6 +39,8 @@ class WorkerSettings:
         Stop all workers once a job has failed.
     quiet : bool
         Neither notes nor a table.
+    device : str
+        What each computes on: "auto", "cpu" or "cuda".
     """
 
     count: int
@@ -46,6 +49,7 @@ class WorkerSettings:
     timeout: float | None = None
     fail_fast: bool = False
     quiet: bool = False
+    device: str = AUTO
 
 
 def run_in_workers(
@@ -67,7 +71,7 @@ def run_in_workers(
     """
     if settings.count < 1:
         raise DeviceError(f"--workers {settings.count}: expected 1 or more.")
-    gpus = check_workers(settings.count, devices or 1)
+    gpus = check_workers(settings.count, devices or 1, settings.device)
     if not gpus and not settings.quiet and (note := crowding(settings.count, settings.threads)):
         print(f"note: {note}", file=sys.stderr)
     store.check_writable()
@@ -102,17 +106,22 @@ def run_in_workers(
     return outcome
 
 
-def run_in_processes(devices: int, arguments: Sequence[str], *, threads: int) -> int:
+def run_in_processes(devices: int, arguments: Sequence[str], *, threads: int, device: str = AUTO) -> int:
     """Start a command again as several processes that share each job, with torchrun; return its exit status.
 
     Parameters
     ----------
     arguments : sequence of str
         The words after ``shiftline``; ``--devices`` is taken out.
+    threads : int
+        CPU threads of each.
+    device : str
+        What they compute on.
     """
     from shiftline.engine.ranks import check_devices
 
-    check_devices(devices)
+    check_devices(devices, device)
+    chosen_device(device, 0)
     rest, words = [], iter(arguments)
     for word in words:
         if word == "--devices":

@@ -13,6 +13,7 @@ from shiftline.contracts.models import Model, describe
 from shiftline.contracts.study import Study
 from shiftline.errors import PlanError, TrainingError
 from shiftline.launch.cores import decode_threads
+from shiftline.launch.devices import AUTO, chosen_device
 from shiftline.launch.frozen import Line, jobs_of
 from shiftline.launch.in_process import Outcome, StopFlag, follow, run_jobs, run_plan
 from shiftline.launch.planning import data_folder, keys_now, plan_study, record_plan
@@ -46,6 +47,10 @@ class Settings:
         Write training logs for TensorBoard too.
     quiet : bool
         No progress bars.
+    device : str
+        "auto", "cpu", "cuda", "cuda:N" or "mps".
+    memory : int
+        MiB of images that predictions may hold, prepared for models.
     """
 
     threads: int = 2
@@ -53,6 +58,8 @@ class Settings:
     compiled: bool = False
     tensorboard: bool = False
     quiet: bool = False
+    device: str = AUTO
+    memory: int = 512
 
 
 def run(
@@ -180,7 +187,7 @@ class Session:
         from shiftline.launch.activity import Activity
 
         self.store.check_writable()
-        ranks = started_ranks() if started_with_others() else None
+        ranks = started_ranks(self.settings.device) if started_with_others() else None
         activity = Activity(self.store, self.progress)
         threads_before: list[int] = []
 
@@ -198,7 +205,7 @@ class Session:
             with self.progress.showing():
                 if ranks is None:
                     return task(context)
-                ranks.connect(_device(ranks.local_rank))
+                ranks.connect(chosen_device(self.settings.device, ranks.local_rank))
                 try:
                     if not ranks.first:
                         follow(lambda: plan_study(self.study, self.store, write=False), context, ranks)
@@ -218,23 +225,25 @@ class Session:
     def _context(self, plan: Plan, progress: Progress, ranks: Ranks | None) -> Context:
         from shiftline.data.readers import check_reader
         from shiftline.engine.context import Context
+        from shiftline.engine.predict import check_memory
         from shiftline.engine.ranks import ALONE
         from shiftline.engine.rehearsal import rehearse
         from shiftline.engine.sizes import check_views
         from shiftline.engine.weight_cache import WeightCache
 
         store, settings = self.store, self.settings
-        device = _device(None if ranks is None else ranks.local_rank)
+        device = chosen_device(settings.device, None if ranks is None else ranks.local_rank)
         check_reader(settings.reader)
         check_views(plan, data_folder(store))
         rehearse(plan)
-        return Context(
+        context = Context(
             plan=plan,
             store=store,
             attempts=Attempts(store),
             data=data_folder(store),
             weights=WeightCache(store, plan.artifacts, device=device),
             device=device,
+            memory=settings.memory << 20,
             decode_threads=decode_threads(1 if ranks is None else ranks.local_world),
             progress=progress,
             stop_requested=self.stop,
@@ -243,6 +252,8 @@ class Session:
             compiled=settings.compiled,
             tensorboard=settings.tensorboard,
         )
+        check_memory(context)
+        return context
 
 
 def started_with_others() -> bool:
@@ -254,11 +265,3 @@ def _follows() -> bool:
     """This process only does its share of what another one runs, and has nothing to show."""
     rank = os.environ.get("RANK") if "TORCHELASTIC_RUN_ID" in os.environ else os.environ.get("SLURM_PROCID")
     return started_with_others() and rank not in (None, "0")
-
-
-def _device(local_rank: int | None) -> str:
-    import torch
-
-    if not torch.cuda.is_available():
-        return "cpu"
-    return "cuda" if local_rank is None else f"cuda:{local_rank}"

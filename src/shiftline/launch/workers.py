@@ -19,6 +19,7 @@ from pathlib import Path
 from shiftline.errors import DeviceError
 from shiftline.launch.activity import Doing, doing, file_of
 from shiftline.launch.cores import WORKERS, available_cores
+from shiftline.launch.devices import AUTO
 from shiftline.store.artifacts import Store
 from shiftline.store.attempts import Attempts
 
@@ -176,22 +177,27 @@ class Workers:
             )
 
 
-def check_workers(wanted: int, devices: int) -> int:
-    """Return the number of GPUs of this machine.
+def check_workers(wanted: int, devices: int, device: str = AUTO) -> int:
+    """Return the number of GPUs that workers take, each one: 0 where they compute on the CPU.
 
     Raises
     ------
     DeviceError
-        There are fewer GPUs, or on a machine without one fewer cores, than workers; or each of them would take several devices.
+        There are fewer GPUs, or on a machine without one fewer cores, than workers; or each of them would take several devices, or
+        all of them the same.
     """
     if devices > 1:
         raise DeviceError(
             f"--workers {wanted} and --devices {devices}: several jobs at once, or several processes for one job: choose one."
         )
+    if device not in (AUTO, "cpu", "cuda"):
+        raise DeviceError(f"--workers {wanted} and the device {device!r}: each worker takes a GPU of its own: say 'cuda' or 'cpu'.")
     # Asked of the driver's files: torch takes seconds to say it.
-    gpus = sum(entry.name[6:].isdigit() for entry in Path("/dev").glob("nvidia*"))
+    gpus = 0 if device == "cpu" else sum(entry.name[6:].isdigit() for entry in Path("/dev").glob("nvidia*"))
     if gpus and (visible := os.environ.get("CUDA_VISIBLE_DEVICES")):
         gpus = len([name for name in visible.split(",") if name])
+    if device == "cuda" and not gpus:
+        raise DeviceError(f"--workers {wanted} and the device 'cuda': this machine has no GPU: leave --device out, or say 'cpu'.")
     there = gpus or len(os.sched_getaffinity(0))
     if wanted > there:
         what = "GPUs" if gpus else "CPU cores (and no GPU)"

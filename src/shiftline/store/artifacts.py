@@ -41,7 +41,8 @@ class Manifest:
     summary : mapping
         Small results of the job that tables read: counts, the winner, the final loss.
     provenance : mapping
-        Versions, hardware, time and duration: recorded and shown, not part of identity.
+        Versions, hardware and time; "device", "seconds" of work, "peak_memory" in bytes, and "images" where a network ran:
+        recorded and shown, not part of identity.
     """
 
     key: str
@@ -53,11 +54,12 @@ class Manifest:
 
 
 class Draft:
-    """An artifact that is being written: put files into `folder` and results into `summary`."""
+    """An artifact that is being written: put files into `folder`, results into `summary`, what was measured into `cost`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.summary: dict[str, Any] = {}
+        self.cost: dict[str, Any] = {}
 
 
 class Store:
@@ -145,7 +147,7 @@ class Store:
                     "document": document,
                     "files": files,
                     "summary": draft.summary,
-                    "provenance": provenance(started),
+                    "provenance": provenance(started) | draft.cost,
                 }
                 write_json(folder / MANIFEST, body | {"digest": digest(body)})
                 sync(folder)
