@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -133,6 +134,12 @@ def test_the_commands_of_the_readme(tmp_path):
     here = Shell(tmp_path)
     assert "alpha 0.5: Digits:top1" in "".join(here.run(line) for line in commands(block))
     assert (tmp_path / "plots/TypedDigits.png").is_file()
+    # What was computed is said without the libraries that compute.
+    words = commands(block)[0].split()[1:]
+    code = f"""import sys; from shiftline.cli.app import app
+sys.argv = ['shiftline', *{words}]; app(standalone_mode=False)
+print([name for name in ('torch', 'timm', 'scipy.stats', 'sklearn') if name in sys.modules])"""
+    assert here.run(f"{sys.executable} -c {shlex.quote(code)}").splitlines()[-1] == "[]"
 
 
 @pytest.fixture(scope="module")

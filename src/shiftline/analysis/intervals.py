@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from shiftline.errors import AnalysisError
 
@@ -41,8 +41,8 @@ def clopper_pearson(k: ArrayLike, n: ArrayLike, *, level: float = 0.95) -> Inter
         raise AnalysisError(f"expected 0 <= k <= n and n >= 1, got k={k!r}, n={n!r}.")
     tail = (1 - level) / 2
     with np.errstate(invalid="ignore"):
-        low = np.where(correct == 0, 0.0, stats.beta.ppf(tail, correct, total - correct + 1))
-        high = np.where(correct == total, 1.0, stats.beta.ppf(1 - tail, correct + 1, total - correct))
+        low = np.where(correct == 0, 0.0, special.betaincinv(correct, total - correct + 1, tail))
+        high = np.where(correct == total, 1.0, special.betaincinv(correct + 1, total - correct, 1 - tail))
     return Interval(low[()], high[()])
 
 
@@ -70,7 +70,7 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Mean:
     mean = float(numbers.mean())
     if n == 1:
         return Mean(mean, float("nan"), float("nan"), 1)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1) * numbers.std(ddof=1) / np.sqrt(n))
+    half = float(special.stdtrit(n - 1, (1 + level) / 2) * numbers.std(ddof=1) / np.sqrt(n))
     return Mean(mean, mean - half, mean + half, n)
 
 
@@ -79,7 +79,7 @@ def difference_interval(k1: int, n1: int, k2: int, n2: int, *, level: float = 0.
 
     On the same images, where two models are right and wrong together, it is wider than a paired one.
     """
-    z = stats.norm.ppf((1 + level) / 2)
+    z = special.ndtri((1 + level) / 2)
     (l1, u1), (l2, u2) = _wilson(k1, n1, z), _wilson(k2, n2, z)
     p1, p2 = k1 / n1, k2 / n2
     low = p1 - p2 - np.sqrt((p1 - l1) ** 2 + (u2 - p2) ** 2)

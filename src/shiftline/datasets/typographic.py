@@ -10,17 +10,19 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from shiftline.data.examples import Description, Example
 from shiftline.data.family import DatasetFamily, Listing
 from shiftline.data.layout import images_below
-from shiftline.data.readers import PlainReader
-from shiftline.data.views import View
 from shiftline.errors import DataError
 from shiftline.shifts.text import TextOverlay
 from shiftline.store.files import write_json
+
+if TYPE_CHECKING:
+    from shiftline.data.views import View
 
 INDEX = "attacks.json"
 _NAME = re.compile(r"label=(?P<label>.+?)_text=(?P<text>.+?)(?:_\d+)?$")
@@ -110,6 +112,7 @@ def write_attacks(
 
     from shiftline.data.loader import shifted_runs
     from shiftline.data.pixels import apply_transforms
+    from shiftline.data.readers import PlainReader
 
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out} is not empty: expected a new folder for the images.")

@@ -110,13 +110,10 @@ class Call:
     @property
     def options(self) -> dict[str, Any]:
         """The options as a row of the originals holds them: lists as lists, None for what was not given."""
-        import torch
-
         own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "training"} | vars(self.training)
         lists = {name: comma_separated(own[name]) or None for name in ("eval_datasets", "load", "fisher")}
         plain = {name: str(value) if isinstance(value, Path) else None if value == "" else value for name, value in own.items()}
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return plain | lists | {"alpha": list(self.alpha), "device": device}
+        return plain | lists | {"alpha": list(self.alpha)}
 
     def row_key(self, scores: Iterable[str], *words: Any) -> str:
         """Return what a row is known by: the scores behind it, and what it says about the model."""

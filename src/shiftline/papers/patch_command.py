@@ -168,6 +168,7 @@ def _classes(store: Path, named: NamedData) -> tuple[str, ...]:
 def _rows(patching: Patching, studies: list[PatchedTask], call: Call) -> Iterator[dict[str, Any]]:
     """Yield what the original writes: the options, and the numbers of a model on every data set."""
     from shiftline.papers.patching import CHOSEN
+    from shiftline.papers.rows import device_of
 
     plans = [{planned.named.model: planned for planned in study.plan().models} for study in studies]
     measured = [study.named_numbers() for study in studies]
@@ -185,7 +186,8 @@ def _rows(patching: Patching, studies: list[PatchedTask], call: Call) -> Iterato
             columns |= {"alpha": patching.coefficients(plans[0][CHOSEN].expression), "selected": True}
         numbers = {name: value for one in measured for name, value in one[model.name].items()}
         scores = [score.key for plan in plans for score in plan[model.name].scores]
-        yield call.options | columns | numbers | {"key": call.row_key(scores, model.name, columns, list(call.alpha))}
+        device = {"device": device_of(studies[0].store, scores)}
+        yield call.options | device | columns | numbers | {"key": call.row_key(scores, model.name, columns, list(call.alpha))}
 
 
 def _path(folder: Path, model: PaperModel) -> Path | None:

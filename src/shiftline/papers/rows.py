@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from shiftline.papers.names import NamedData
+    from shiftline.store.artifacts import Store
 
 Row = Mapping[str, Any]
 
@@ -83,6 +84,11 @@ def require_numbers(rows: Sequence[Row], names: Iterable[str]) -> None:
                 f"{len(lacking)} of {len(rows)} rows have no {name}: the file is of another study, or the data set was not "
                 f"evaluated. The rows have {', '.join(known) or 'no numbers'}."
             )
+
+
+def device_of(store: Store, scores: Iterable[str]) -> str | None:
+    """Return the device that a model was scored on, by the keys of its scores; None where the store does not say."""
+    return next((store.manifest(key).provenance.get("device") for key in scores if store.has(key)), None)
 
 
 def named_numbers(

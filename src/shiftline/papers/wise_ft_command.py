@@ -300,11 +300,14 @@ def _run(call: Call, files: Sequence[Path], *, rows: str, fishers: Sequence[Path
 
 def _rows(study: WiseFT, call: Call) -> Iterator[dict[str, Any]]:
     """Yield what the original writes: the options, and the numbers of each model."""
+    from shiftline.papers.rows import device_of
+
     options, numbers = call.options, study.named_numbers()
     scores = {planned.named.model: [score.key for score in planned.scores] for planned in study.plan().models}
     for model in study.paper_models:
         key = call.row_key(scores[model.name], model.name)
-        yield options | model.columns | numbers[model.name] | {"key": key}
+        device = {"device": device_of(study.store, scores[model.name])}
+        yield options | device | model.columns | numbers[model.name] | {"key": key}
 
 
 def _path(folder: Path, model: PaperModel) -> Path:

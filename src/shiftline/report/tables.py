@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from shiftline.analysis.intervals import clopper_pearson
-from shiftline.analysis.support import calibration_curve
 from shiftline.analysis.tables import REFERENCE
 from shiftline.contracts.identity import canonical, digest
 from shiftline.contracts.models import Model, backbones_of, distinct
@@ -17,7 +16,6 @@ from shiftline.errors import AnalysisError
 from shiftline.launch.results import candidates, group_scores, scores
 from shiftline.launch.support import support_ratios
 from shiftline.plan.jobs import Plan
-from shiftline.report.published import with_published
 from shiftline.store.artifacts import Store
 
 NORMAL_95 = 1.96
@@ -98,6 +96,9 @@ def support_table(plan: Plan, store: Store) -> pd.DataFrame:
         n_reference, n_shift, threshold, n_in, n_out (examples at that ratio), poor (p_value is above 0.05: the classifier does not
         tell), key. One row per threshold; empty where no shift is split.
     """
+    # Imported when needed, as what fits lines is: it brings scipy.stats, without which tables of results are printed at once.
+    from shiftline.analysis.support import calibration_curve
+
     known = ["auc", "p_value", "slope", "intercept", "mean_ratio", "bins", "bins_outside", "n_reference", "n_shift"]
     rows = []
     for found in support_ratios(plan, store):
@@ -144,7 +145,11 @@ def axis_table(plan: Plan, store: Store) -> pd.DataFrame:
     table["proportion"] = table["correct"].notna() | table["value"].isna()
     table["se"] = ((table["high"] - table["low"]) / (2 * NORMAL_95)).where(~table["proportion"], np.nan)
     table = table.drop(columns="correct")
-    return table if study.published is None else with_published(table, study.published, shifts=list(dict(study.shifts)))
+    if study.published is None:
+        return table
+    from shiftline.report.published import with_published
+
+    return with_published(table, study.published, shifts=list(dict(study.shifts)))
 
 
 def line_table(plan: Plan, store: Store, reference: str | Sequence[str] | None = None) -> tuple[pd.DataFrame, str, tuple[str, ...]]:
