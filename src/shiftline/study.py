@@ -67,6 +67,9 @@ class ExperimentManager(Findings):
         class. All are computed from stored predictions, so that adding one runs no model again.
     claims : sequence of Claim
         What is expected of the results: `verdicts` says of each whether it holds.
+    precision : str
+        In which networks predict, part of the keys of predictions: "32"; "tf32", "bf16" or "fp16", which a GPU computes several
+        times as fast. Logits are stored as float32; of trainings, recipes say the precision.
     threads : int
         CPU threads of a job. Results are the same bits for one number of threads on one type of CPU.
     reader : str
@@ -97,6 +100,7 @@ class ExperimentManager(Findings):
     baseline: str | PublishedBaseline | None = None
     metrics: Sequence[str | Metric] = ()
     claims: Sequence[Claim] = ()
+    precision: str = "32"
     threads: int = 2
     reader: str = "auto"
     compiled: bool = False
@@ -133,9 +137,8 @@ class ExperimentManager(Findings):
     def declaration(self) -> Study:
         """Return the study as one value; a `DeclarationError` says what is missing or contradicts itself."""
         models = {} if self.reference is None else self.models()
-        study = declare_study(
-            self.name, self.reference, self.shifts, models, self.baseline, self.metrics, self.claims, self.references
-        )
+        where = self.name, self.reference, self.shifts, models, self.baseline
+        study = declare_study(*where, self.metrics, self.claims, self.references, self.precision)
         return dataclasses.replace(study, reader=self.reader, families=families_of(type(self)))
 
     def plan(self) -> Plan:
@@ -195,6 +198,7 @@ DECLARED = (
     "baseline",
     "metrics",
     "claims",
+    "precision",
     "threads",
     "reader",
     "compiled",

@@ -12,6 +12,7 @@ from shiftline.contracts.metrics import Metric, requested_metric
 from shiftline.contracts.models import Model
 from shiftline.contracts.published import PublishedBaseline
 from shiftline.contracts.reference import Reference
+from shiftline.contracts.require import require_choice
 from shiftline.errors import DeclarationError
 
 Models = Mapping[str, Model | Sequence[Model] | Mapping[str, Model]]
@@ -51,6 +52,8 @@ class Study:
         What it expects of its results.
     references : tuple of (str, Distribution)
         Further references, in the classes of the first: the line stands on all of them.
+    precision : str
+        Of predictions: one of `PRECISIONS`.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Study:
     published: PublishedBaseline | None = None
     claims: tuple[Claim, ...] = ()
     references: tuple[tuple[str, Distribution], ...] = ()
+    precision: str = "32"
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -78,11 +82,20 @@ class Study:
         yield from self.shifts
 
 
+PRECISIONS = ("32", "tf32", "bf16", "fp16")
 RESERVED = ("reference", "reference val", "average")
 
 
 def declare_study(
-    name: Any, reference: Any, shifts: Any, models: Any, baseline: Any, metrics: Any = (), claims: Any = (), references: Any = None
+    name: Any,
+    reference: Any,
+    shifts: Any,
+    models: Any,
+    baseline: Any,
+    metrics: Any = (),
+    claims: Any = (),
+    references: Any = None,
+    precision: Any = "32",
 ) -> Study:
     """Check what a study declares and return it as a value.
 
@@ -98,6 +111,7 @@ def declare_study(
             f"the study {name!r} has no reference distribution: expected reference = Reference(train=..., val=..., "
             f"test=...), got {reference!r}."
         )
+    require_choice(f"the precision of {name!r}", precision, PRECISIONS)
     references = {} if references is None else references
     _check_distributions(name, "shift", shifts)
     _check_distributions(name, "reference", references)
@@ -122,7 +136,7 @@ def declare_study(
         )
     requested = (requested_metric(metric, where=f"the study {name!r}") for metric in metrics)
     study = Study(name, reference, tuple(shifts.items()), named, baseline, tuple(dict.fromkeys(requested)), published=published)
-    return replace(study, claims=_checked_claims(study, claims), references=tuple(references.items()))
+    return replace(study, claims=_checked_claims(study, claims), references=tuple(references.items()), precision=str(precision))
 
 
 def _check_distributions(study: str, kind: str, found: Any) -> None:

@@ -16,6 +16,7 @@ from shiftline.data.views import View, open_view
 from shiftline.engine.context import Context, Interrupted
 from shiftline.engine.meter import Meter
 from shiftline.engine.partial import PartialPredictions
+from shiftline.engine.precision import predicting_in
 from shiftline.errors import DeclarationError, DeviceError, ModelError
 from shiftline.networks.preprocessing import normalise, resize_and_crop
 from shiftline.plan.jobs import PREDICT, Job
@@ -90,7 +91,7 @@ def predict_group(jobs: Sequence[Job], context: Context) -> None:
     )
     # Closed in any case: an error that somebody keeps would keep the threads that decode.
     outputs = _Outputs(list(transforms), chunks, context)
-    with closing(chunks):
+    with closing(chunks), predicting_in(context.plan.study.precision, context.device):
         for start in range(first, len(view), size * ranks.world):
             outputs.next_chunk()
             for job in jobs:

@@ -225,6 +225,7 @@ class Session:
     def _context(self, plan: Plan, progress: Progress, ranks: Ranks | None) -> Context:
         from shiftline.data.readers import check_reader
         from shiftline.engine.context import Context
+        from shiftline.engine.precision import check_precision
         from shiftline.engine.predict import check_memory
         from shiftline.engine.ranks import ALONE
         from shiftline.engine.rehearsal import rehearse
@@ -233,6 +234,7 @@ class Session:
 
         store, settings = self.store, self.settings
         device = chosen_device(settings.device, None if ranks is None else ranks.local_rank)
+        check_precision(plan.study.precision, device)
         check_reader(settings.reader)
         check_views(plan, data_folder(store))
         rehearse(plan)

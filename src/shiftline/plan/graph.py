@@ -163,7 +163,10 @@ class Planner:
     def predict_network(self, model: Model, distribution: Distribution) -> str:
         """Return the key of a prediction that runs a model's network."""
         self.facts.require_predictable(model, distribution)
-        fields = {"model": self.form(model), "data": self._data({"on": distribution})}
+        fields: dict[str, Any] = {"model": self.form(model), "data": self._data({"on": distribution})}
+        # As everywhere in keys, the default is left out.
+        if (precision := self.facts.study.precision) != "32":
+            fields["precision"] = precision
         return self._evaluation(PREDICT, 3, fields, model.parents(self), model, distribution, shared=True)
 
     def predict_from(self, model: Model, members: Sequence[Model], distribution: Distribution, fields: dict[str, Any]) -> str:
