@@ -68,8 +68,8 @@ class ExperimentManager(Findings):
     claims : sequence of Claim
         What is expected of the results: `verdicts` says of each whether it holds.
     precision : str
-        In which networks predict, part of the keys of predictions: "32"; "tf32", "bf16" or "fp16", which a GPU computes several
-        times as fast. Logits are stored as float32; of trainings, recipes say the precision.
+        In which networks predict, part of the keys of predictions: "32"; "tf32", "bf16" or "fp16", which many GPUs compute
+        faster. Logits are stored as float32; of trainings, recipes say the precision.
     threads : int
         CPU threads of a job. Results are the same bits for one number of threads on one type of CPU.
     reader : str

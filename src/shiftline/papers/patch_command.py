@@ -186,7 +186,7 @@ def _rows(patching: Patching, studies: list[PatchedTask], call: Call) -> Iterato
             columns |= {"alpha": patching.coefficients(plans[0][CHOSEN].expression), "selected": True}
         numbers = {name: value for one in measured for name, value in one[model.name].items()}
         scores = [score.key for plan in plans for score in plan[model.name].scores]
-        device = {"device": device_of(studies[0].store, scores)}
+        device = {"device": device_of(studies[0].store, plans[0][model.name].predictions.values())}
         yield call.options | device | columns | numbers | {"key": call.row_key(scores, model.name, columns, list(call.alpha))}
 
 

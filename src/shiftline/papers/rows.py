@@ -86,9 +86,9 @@ def require_numbers(rows: Sequence[Row], names: Iterable[str]) -> None:
             )
 
 
-def device_of(store: Store, scores: Iterable[str]) -> str | None:
-    """Return the device that a model was scored on, by the keys of its scores; None where the store does not say."""
-    return next((store.manifest(key).provenance.get("device") for key in scores if store.has(key)), None)
+def device_of(store: Store, predictions: Iterable[str]) -> str | None:
+    """Return the device on which the predictions of a model were made, by their keys; None where the store does not say."""
+    return next((store.manifest(key).provenance.get("device") for key in predictions if store.has(key)), None)
 
 
 def named_numbers(

@@ -303,10 +303,11 @@ def _rows(study: WiseFT, call: Call) -> Iterator[dict[str, Any]]:
     from shiftline.papers.rows import device_of
 
     options, numbers = call.options, study.named_numbers()
-    scores = {planned.named.model: [score.key for score in planned.scores] for planned in study.plan().models}
+    plan = {planned.named.model: planned for planned in study.plan().models}
     for model in study.paper_models:
-        key = call.row_key(scores[model.name], model.name)
-        device = {"device": device_of(study.store, scores[model.name])}
+        planned = plan[model.name]
+        key = call.row_key([score.key for score in planned.scores], model.name)
+        device = {"device": device_of(study.store, planned.predictions.values())}
         yield options | device | model.columns | numbers[model.name] | {"key": key}
 
 
