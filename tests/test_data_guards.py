@@ -118,7 +118,7 @@ def test_an_interrupted_rewriting_leaves_no_old_description(tmp_path, monkeypatc
     def killed(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("shiftline.data.writer.write_json", killed)
+    monkeypatch.setattr("shiftline.data.writer.write_record", killed)
     with pytest.raises(KeyboardInterrupt):
         written(folder, split, seed=1)
     with pytest.raises(DataError, match="x/all is not in the data folder"):

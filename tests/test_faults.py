@@ -49,9 +49,12 @@ from shiftline import (
 )
 from shiftline import timm as timm_named
 from shiftline.backbones.glyphs import PROMPTS
+from shiftline.contracts.distributions import Split
 from shiftline.contracts.models import Model
+from shiftline.data.sidecar import DataFolder
+from shiftline.datasets.prepare import split_records
 from shiftline.engine.loop import TrainingRun
-from shiftline.errors import StoreError
+from shiftline.errors import DataError, StoreError
 from shiftline.launch import planning
 from shiftline.plan.checks import backbones
 from shiftline.plan.jobs import REPLICATE, job_kinds
@@ -282,7 +285,7 @@ def _calling(owner, name):
 
 
 def _backbone(monkeypatch, fill):
-    _calling(planning, "write_json")(monkeypatch, fill)
+    _calling(planning, "write_record")(monkeypatch, fill)
 
 
 def _data(monkeypatch, fill):
@@ -412,20 +415,35 @@ def test_no_flipped_bit_changes_a_record_of_a_backbone_in_silence(tmp_path):
     store = Store(tmp_path / "store")
     study = Linear(store=store.root, quiet=True).declaration()
     planning.backbone_records(study, store, backbones(study))
-    records = planning.backbone_records(study, store, backbones(study), write=False)
     (path,) = (store.root / "backbones").iterdir()
-    sound = path.read_bytes()
-    refused = 0
+    _flip_every_bit(path, lambda: planning.backbone_records(study, store, backbones(study), write=False))
+
+
+def test_no_flipped_bit_changes_a_record_in_silence(tmp_path):
+    """Neither a record of a store nor the description of a written split: every bit is flipped once."""
+    path, recorded = tmp_path / "record.json", {"keys": ["ab", "cd"], "count": 12, "share": 0.5, "name": None}
+    files.write_record(path, recorded)
+    _flip_every_bit(path, lambda: {name: files.read_record(path, what="the record").get(name) for name in recorded})
+
+    split = Split("digits", "test")
+    folder = DataFolder(tmp_path)
+    split_records(folder, [split])
+    _flip_every_bit(folder.sidecar(split), lambda: folder.open(split))
+
+
+def _flip_every_bit(path, read):
+    sound, expected, refused = path.read_bytes(), read(), 0
     for position in range(8 * len(sound)):
         flipped = bytearray(sound)
         flipped[position // 8] ^= 1 << position % 8
         path.write_bytes(flipped)
         try:
-            found = planning.backbone_records(study, store, backbones(study), write=False)
-        except StoreError:
+            found = read()
+        except (StoreError, DataError):
             refused += 1
         else:
-            assert found == records
+            assert found == expected, position
+    path.write_bytes(sound)
     assert refused > 7 * len(sound)
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from shiftline.errors import StoreError
 from shiftline.store.artifacts import MANIFEST, Store
 from shiftline.store.attempts import Attempts
-from shiftline.store.files import TEMPORARY, DiskFullError, read_json, write_json, write_whole
+from shiftline.store.files import TEMPORARY, DiskFullError, read_record, write_record, write_whole
 from shiftline.store.upkeep import collect, delete, record_study, repair, verify
 
 KEY = "ab" * 32
@@ -205,8 +205,8 @@ def test_a_full_disk_publishes_nothing_and_says_what_to_do(tmp_path):
 )
 def test_json_is_written_whole_and_read_back(tmp_path_factory, document):
     path = tmp_path_factory.mktemp("json") / "a.json"
-    write_json(path, document)
-    assert read_json(path, what="it") == document
+    write_record(path, document)
+    assert read_record(path, what="it") == document
 
 
 def test_a_claim_ends_with_its_process(tmp_path):

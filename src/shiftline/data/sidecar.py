@@ -16,7 +16,7 @@ from shiftline.contracts.distributions import Split
 from shiftline.contracts.label_spaces import LabelSpace
 from shiftline.contracts.records import SplitRecord
 from shiftline.errors import DataError, StoreError
-from shiftline.store.files import read_json, sha256_of
+from shiftline.store.files import read_record, sha256_of
 
 SCHEMA = 3
 
@@ -54,7 +54,7 @@ class DataFolder:
 
     def is_outdated(self, split: Split) -> bool:
         """Another version of shiftline wrote the description of a split."""
-        document = read_json(self.sidecar(split), what=f"the sidecar of {split}")
+        document = read_record(self.sidecar(split), what=f"the sidecar of {split}")
         return bool(document.get("schema") != SCHEMA)
 
     def open(self, split: Split) -> Sidecar:
@@ -70,7 +70,7 @@ class DataFolder:
         path, beton = self.sidecar(split), self.beton(split)
         if not path.is_file():
             raise DataError(self._missing(split))
-        document = read_json(path, what=f"the sidecar of {split}")
+        document = read_record(path, what=f"the sidecar of {split}")
         if document.get("schema") != SCHEMA:
             raise DataError(
                 f"{split} was written by another version of shiftline (schema {document.get('schema')}, this one writes "
@@ -119,7 +119,7 @@ class DataFolder:
         problems = {}
         for split in self.written():
             try:
-                document = read_json(self.sidecar(split), what=f"the sidecar of {split}")
+                document = read_record(self.sidecar(split), what=f"the sidecar of {split}")
                 for path, entry in ((self.beton(split), "file"), (self.metadata(split), "metadata_file")):
                     if sha256_of(path) != document[entry]["sha256"]:
                         problems[split] = f"{path.name} has another content than was recorded"

@@ -25,7 +25,7 @@ from shiftline.data import beton
 from shiftline.data.examples import Description, Encoding, Example
 from shiftline.data.sidecar import SCHEMA, DataFolder, Sidecar
 from shiftline.errors import DataError
-from shiftline.store.files import disk_errors, sha256_of, sync, temporary_beside, write_json
+from shiftline.store.files import disk_errors, sha256_of, sync, temporary_beside, write_record
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def write_split(
             folder.sidecar(split).unlink(missing_ok=True)
             metadata.replace(folder.metadata(split))
             temporary.replace(final)
-            write_json(folder.sidecar(split), document)
+            write_record(folder.sidecar(split), document)
         finally:
             temporary.unlink(missing_ok=True)
             metadata.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from shiftline.contracts.plugins import by_tag, declared_types
 from shiftline.contracts.study import Study
 from shiftline.errors import DeclarationError
 from shiftline.store.artifacts import Store
-from shiftline.store.files import read_json, write_json
+from shiftline.store.files import read_record, write_record
 
 
 def check_extensions(study: Study, store: Store, *, write: bool = True) -> None:
@@ -33,7 +33,7 @@ def check_extensions(study: Study, store: Store, *, write: bool = True) -> None:
         safe = hashlib.sha256(f"{cls.tag}@{cls.revision}".encode()).hexdigest()[:24]
         path = store.root / "extensions" / f"{safe}.json"
         if path.is_file():
-            recorded = read_json(path, what=f"the record of {cls.tag!r}")
+            recorded = read_record(path, what=f"the record of {cls.tag!r}", mend="Delete it: the next run writes it again.")
             if recorded["source_sha256"] != source:
                 raise DeclarationError(
                     f"the class {cls.__name__} ({cls.tag!r}, revision {cls.revision}) was changed since results were made "
@@ -41,7 +41,7 @@ def check_extensions(study: Study, store: Store, *, write: bool = True) -> None:
                     f"do not (a comment, a name), delete {path}."
                 )
         elif write:
-            write_json(path, {"tag": cls.tag, "revision": cls.revision, "source_sha256": source})
+            write_record(path, {"tag": cls.tag, "revision": cls.revision, "source_sha256": source})
 
 
 def _own_classes(study: Study) -> set[type[Declaration]]:

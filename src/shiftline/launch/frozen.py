@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from shiftline.contracts.models import distinct
 from shiftline.contracts.require import counted
 from shiftline.errors import PlanError
 from shiftline.plan.jobs import PREDICT, REPLICATE, Job, Plan, execution_groups
-from shiftline.store.files import read_json, write_json, write_whole
+from shiftline.store.files import read_record, write_record, write_whole
 
 SCHEMA = 1
 MOST_PREDICTIONS, MOST_LIGHT = 32, 256
@@ -119,7 +119,7 @@ def freeze(
             ]
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "groups.jsonl", "".join(json.dumps(vars(line)) + "\n" for line in lines).encode())
-    write_json(
+    write_record(
         folder / "submission.json",
         {
             "schema": SCHEMA,
@@ -179,7 +179,7 @@ def read_submission(folder: Path) -> Submission:
             f"{folder} holds no frozen submission: expected {path}. Where this is a node of a cluster, the folder has to lie on a "
             "file system that the node sees."
         )
-    document: Mapping[str, Any] = read_json(path, what=f"the submission {folder.name}")
+    document = read_record(path, what=f"the submission {folder.name}", mend="Submit the study again.")
     waves = tuple(Wave(**wave) for wave in document["waves"])
     return Submission(folder, document["study"], tuple(document["parameters"]), Path(document["store"]), waves)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from shiftline.plan.facts import Facts
 from shiftline.plan.graph import build_plan, final_keys
 from shiftline.plan.jobs import Job, Plan
 from shiftline.store.artifacts import Store
-from shiftline.store.files import write_json
+from shiftline.store.files import read_record, write_record
 from shiftline.store.upkeep import record_study
 
 
@@ -113,7 +112,7 @@ def backbone_records(
 
             state = _file_state(backbone)
             recorded = {"record": resolve(backbone, with_weights=with_weights).as_json(), "file": state}
-            write_json(path, {**recorded, "digest": digest(recorded)})
+            write_record(path, recorded)
         found[backbone] = BackboneRecord(**recorded["record"])
     return found
 
@@ -121,14 +120,11 @@ def backbone_records(
 def _recorded(path: Path, backbone: Backbone) -> dict[str, Any] | None:
     """Return the record of a backbone, unless it is damaged or its local file has changed since."""
     try:
-        recorded: dict[str, Any] = json.loads(path.read_bytes())
-        # A flipped bit in a record that still reads as JSON would give every key of its models another value in silence.
-        written = recorded.pop("digest", None)
-        damaged = written is not None and written != digest(recorded)
+        recorded = read_record(path, what=f"the record of {backbone}")
         changed = _file_state(backbone) not in (None, recorded["file"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+    except (FileNotFoundError, StoreError, KeyError, TypeError):
         return None
-    return None if changed or damaged else recorded
+    return None if changed else recorded
 
 
 def _file_state(backbone: Backbone) -> list[int] | None:

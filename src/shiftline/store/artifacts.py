@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shiftline.contracts.identity import digest
 from shiftline.errors import StoreError
-from shiftline.store.files import disk_errors, read_json, sha256_of, sync, temporary_beside, write_json
+from shiftline.store.files import disk_errors, read_record, sha256_of, sync, temporary_beside, write_record
 from shiftline.store.provenance import provenance
 
 MANIFEST = "manifest.json"
@@ -102,7 +101,7 @@ class Store:
         A store from before this was recorded is known by its first manifest.
         """
         if (path := self.root / SCHEMA_FILE).is_file():
-            found = read_json(path, what="the schema of the store")["schema"]
+            found = read_record(path, what="the schema of the store", mend="Delete it: the next run records it again.")["schema"]
         elif (key := next(iter(self.complete()), None)) is not None:
             found = self.manifest(key).document.get("schema")
         else:
@@ -117,7 +116,7 @@ class Store:
     def record_schema(self, schema: int) -> None:
         """Record which canonical form the keys of the store are made of."""
         if not (path := self.root / SCHEMA_FILE).is_file():
-            write_json(path, {"schema": schema})
+            write_record(path, {"schema": schema})
 
     @contextmanager
     def publish(self, key: str, kind: str, document: Mapping[str, Any]) -> Iterator[Draft]:
@@ -149,7 +148,7 @@ class Store:
                     "summary": draft.summary,
                     "provenance": provenance(started) | draft.cost,
                 }
-                write_json(folder / MANIFEST, body | {"digest": digest(body)})
+                write_record(folder / MANIFEST, body)
                 sync(folder)
                 try:
                     folder.rename(final)
@@ -170,7 +169,7 @@ class Store:
         """
         path = self.path(key) / MANIFEST
         try:
-            body = read_json(path, what=f"the manifest of {key[:12]}")
+            body = read_record(path, what=f"the manifest of {key[:12]}")
         except FileNotFoundError as error:
             if self.has(key):
                 raise StoreError(
@@ -180,12 +179,6 @@ class Store:
             raise StoreError(
                 f"{key[:12]} is not in the store {self.root}: expected {path}. Run the study: it makes what is missing."
             ) from error
-        recorded = body.pop("digest", None) if isinstance(body, dict) else None
-        if recorded is None or digest(body) != recorded:
-            raise StoreError(
-                f"the manifest of {key[:12]} is damaged: its digest does not fit its content ({path}). "
-                "`shiftline verify --repair` moves it aside, and the next run makes it again."
-            )
         return Manifest(key, body["kind"], body["document"], body["files"], body["summary"], body["provenance"])
 
     def file(self, key: str, name: str) -> Path:

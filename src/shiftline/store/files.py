@@ -7,11 +7,12 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from shiftline.contracts.identity import digest
 from shiftline.errors import StoreError
 
 TEMPORARY = ".tmp-"
@@ -57,21 +58,31 @@ def write_json(path: Path, document: Any) -> None:
     write_whole(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path, *, what: str) -> Any:
-    """Read JSON.
+REPAIR = "`shiftline verify --repair` moves damaged artifacts and data aside, and the next run makes them again."
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a JSON object whole, with a digest of its content: a flipped bit often still reads as JSON."""
+    write_json(path, {**record, "digest": digest(record)})
+
+
+def read_record(path: Path, *, what: str, mend: str = REPAIR) -> dict[str, Any]:
+    """Read what `write_record` wrote. A record without a digest is from before there was one, and is taken as it is.
 
     Raises
     ------
     StoreError
-        The file is damaged; `what` names it in the message.
+        The file is damaged; in the message `what` names it, and `mend` says what to do.
     """
     try:
-        return json.loads(path.read_bytes())
+        record: dict[str, Any] = json.loads(path.read_bytes())
     except ValueError as error:
         raise StoreError(
-            f"{what} is damaged: expected JSON in {path}, got {path.stat().st_size} bytes that do not parse ({error}). "
-            "`shiftline verify --repair` moves damaged artifacts aside, and the next run makes them again."
+            f"{what} is damaged: expected JSON in {path}, got {path.stat().st_size} bytes that do not parse ({error}). {mend}"
         ) from error
+    if not isinstance(record, dict) or record.pop("digest", None) not in (None, digest(record)):
+        raise StoreError(f"{what} is damaged: its digest does not fit its content ({path}). {mend}")
+    return record
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from shiftline.errors import StoreError
 from shiftline.store.artifacts import MANIFEST, Store
 from shiftline.store.attempts import Attempts
-from shiftline.store.files import TEMPORARY, read_json, sha256_of, write_json
+from shiftline.store.files import TEMPORARY, read_record, sha256_of, write_record
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def repair(store: Store, damages: Iterable[Damage]) -> None:
 
 def record_study(store: Store, identity: str, name: str, keys: Iterable[str]) -> None:
     """Record the keys that a study needs, so that `collect` keeps them."""
-    write_json(store.root / "studies" / f"{name}-{identity[:12]}.json", {"name": name, "keys": sorted(keys)})
+    write_record(store.root / "studies" / f"{name}-{identity[:12]}.json", {"name": name, "keys": sorted(keys)})
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def collect(store: Store, *, needed: Iterable[str]) -> list[Collectable]:
     """
     keep = set(needed)
     for path in (store.root / "studies").glob("*.json"):
-        keep |= set(read_json(path, what=f"the record {path.name}")["keys"])
+        record = read_record(path, what=f"the record {path.name}", mend="Delete it, and run its study: it is written again.")
+        keep |= set(record["keys"])
     complete = store.complete()
     found = [(store.path(key), "no recorded study needs it") for key in sorted(complete - keep)]
     limit = time.time() - STALE_HOURS * 3600
