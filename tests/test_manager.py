@@ -33,6 +33,7 @@ from shiftline.analysis import clopper_pearson
 from shiftline.analysis import effective_robustness as plain_effective_robustness
 from shiftline.analysis.robustness import PARTS
 from shiftline.errors import AnalysisError, DataError, DeclarationError, ModelError, StoreError
+from shiftline.store.files import read_record, write_record
 from shiftline.store.upkeep import verify
 from shiftline.testing.studies import ContractError, check_study
 from shiftline.testing.transforms import check_transform
@@ -402,8 +403,8 @@ def test_a_users_own_transform_runs_and_is_checked(new_store):
     check_transform(Sepia(0.7))
     study = Own(store=new_store, quiet=True)
     assert study.run().exit_status == 0
-    record = next((new_store / "extensions").glob("*.json"))
-    record.write_text(record.read_text().replace('"source_sha256": "', '"source_sha256": "0'))
+    path = next((new_store / "extensions").glob("*.json"))
+    write_record(path, read_record(path, what="the record") | {"source_sha256": "0" * 64})
     with pytest.raises(
         DeclarationError, match="was changed since results were made with it. If its numbers change, set revision = 2"
     ):
