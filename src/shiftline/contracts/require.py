@@ -17,7 +17,8 @@ def require(condition: bool, message: str) -> None:
 def require_choice(owner: str, value: object, choices: Iterable[str]) -> None:
     """Raise `DeclarationError` unless a value is one of the choices, which are listed."""
     choices = tuple(choices)
-    require(value in choices, f"{owner} is {value!r}: choose one of {', '.join(choices)}.")
+    hint = f" They are text: write {str(value)!r}, with its quotes." if str(value) in choices else ""
+    require(value in choices, f"{owner} is {value!r}: choose one of {', '.join(choices)}.{hint}")
 
 
 def require_numbers(owner: str, values: Iterable[object]) -> None:
