@@ -54,8 +54,10 @@ def test_what_is_missing_is_estimated_from_the_same_network(begun, monkeypatch):
     # The same recipe with another seed passes as many images.
     assert one.seconds == pytest.approx(10.0, rel=1e-6)
     assert one.size == pytest.approx(sum(f["size"] for f in _files(study, plan, "mlp")), rel=0.01)
+    peaks = [study.store.manifest(key).provenance["peak_memory"] for key in study.store.complete() if "mlp" in plan.jobs[key].label]
+    assert one.memory == max(peaks)
     unknown = rows["predict", "mlp"]
-    assert (unknown.measured, unknown.seconds, unknown.size) == (0, None, None)
+    assert (unknown.measured, unknown.seconds, unknown.size, unknown.memory) == (0, None, None, None)
 
 
 def _files(study, plan, name):
@@ -83,6 +85,7 @@ def test_the_command_prints_rows_and_a_sum(begun, tmp_path, data_root):
     said = ok("cost", path, "--store", study.store.root)
     assert "small: " in said
     assert "for 1 job, one after another" in said
+    assert "peak memory" in said
     assert "of kinds of which none is finished" in said
     rows = json.loads(ok("cost", path, "--store", study.store.root, "--format", "json"))
     assert {row["kind"] for row in rows} >= {"train", "predict", "score"}

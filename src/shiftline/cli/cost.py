@@ -24,7 +24,7 @@ def cost(
     store: StoreFolder = DEFAULT_STORE,
     format: Annotated[Format, typer.Option("--format", help="table, csv or json (seconds and bytes).")] = Format.table,
 ) -> None:
-    """Estimate time and disk space of what is missing, from the finished jobs of the study. Writes nothing."""
+    """Estimate time, disk space and memory of what is missing, from the finished jobs of the study. Writes nothing."""
     manager = make_study(study, parameters, store)
     rows = manager.cost()
     if format is not Format.table:
@@ -38,9 +38,10 @@ def cost(
     if not rows:
         print(f"{manager.name}: nothing is missing.")
         return
-    table = Table("kind", "network", "missing", "measured", "on", "time", "size")
+    table = Table("kind", "network", "missing", "measured", "on", "time", "size", "peak memory")
     for row in rows:
-        table.add_row(row.kind, row.network, str(row.missing), str(row.measured), row.device, _time(row.seconds), _size(row.size))
+        numbers = _time(row.seconds), _size(row.size), _size(row.memory)
+        table.add_row(row.kind, row.network, str(row.missing), str(row.measured), row.device, *numbers)
     console().print(table)
     print(_sum(manager.name, rows))
 

@@ -32,6 +32,8 @@ class Cost:
         One job after another, as they were run; None where nothing was measured.
     size : int or None
         Bytes in the store.
+    memory : int or None
+        Bytes that one of those jobs took at most: networks on a GPU; elsewhere the process, whose earlier jobs count too.
     """
 
     kind: str
@@ -41,16 +43,18 @@ class Cost:
     device: str
     seconds: float | None
     size: int | None
+    memory: int | None
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """Sums over finished jobs."""
+    """Sums over finished jobs, and the most memory of one."""
 
     jobs: int = 0
     images: int = 0
     seconds: float = 0.0
     size: float = 0.0
+    memory: int = 0
     device: str = ""
 
     def __add__(self, other: _Measured) -> _Measured:
@@ -59,6 +63,7 @@ class _Measured:
             self.images + other.images,
             self.seconds + other.seconds,
             self.size + other.size,
+            max(self.memory, other.memory),
             other.device or self.device,
         )
 
@@ -92,14 +97,14 @@ def expected_cost(plan: Plan, store: Store) -> list[Cost]:
 def _cost(kind: str, network: str, jobs: list[Job], plan: Plan, measured: Mapping[Hashable, _Measured]) -> Cost:
     known = [found for name in ((kind, network), kind) if (found := measured.get(name)) and found.jobs]
     if not known:
-        return Cost(kind, network, len(jobs), 0, "", None, None)
+        return Cost(kind, network, len(jobs), 0, "", None, None, None)
     basis = known[0]
     images = sum(_images(job, plan) for job in jobs)
     by_image = basis.images > 0
     seconds = basis.seconds / basis.images * images if by_image else basis.seconds / basis.jobs * len(jobs)
     grows = by_image and kind == PREDICT
     size = basis.size / basis.images * images if grows else basis.size / basis.jobs * len(jobs)
-    return Cost(kind, network, len(jobs), basis.jobs, basis.device, seconds, round(size))
+    return Cost(kind, network, len(jobs), basis.jobs, basis.device, seconds, round(size), basis.memory)
 
 
 def _measured(job: Job, store: Store, plan: Plan) -> _Measured:
@@ -112,7 +117,7 @@ def _measured(job: Job, store: Store, plan: Plan) -> _Measured:
     # What was computed before a stop is not in the seconds, and is in the file.
     whole = _images(job, plan) if images else 0
     seconds = took["seconds"] * whole / images if images else took["seconds"]
-    return _Measured(1, whole, seconds, size, took.get("device_name", took["device"]))
+    return _Measured(1, whole, seconds, size, took["peak_memory"], took.get("device_name", took["device"]))
 
 
 def _images(job: Job, plan: Plan) -> int:
