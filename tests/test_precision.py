@@ -68,6 +68,8 @@ def test_settings_of_torch_are_as_they_were():
 def test_a_format_that_is_none_or_that_the_device_lacks_is_refused_before_a_job(store):
     with pytest.raises(DeclarationError, match="the precision of 'small' is 'bf32': choose one of 32, tf32, bf16, fp16"):
         Small("bf32", store=store).declaration()
+    with pytest.raises(DeclarationError, match="is 32: choose one of 32, tf32, bf16, fp16. They are text: write '32',"):
+        Small(32, store=store).declaration()
     before = Small(store=store).store.complete()
     study = Small("tf32", store=store, quiet=True)
     with pytest.raises(DeviceError, match=r"precision 'tf32' is a format of NVIDIA GPUs .* runs on 'cpu'"):
