@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ from shiftline.analysis import (
 )
 from shiftline.contracts.predictions import Predictions
 from shiftline.errors import AnalysisError, StoreError
-from shiftline.store.arrays import mapped_arrays
+from shiftline.store.arrays import mapped, mapped_arrays
 
 
 def predicted(classes, labels, ids=None):
@@ -155,3 +157,23 @@ def test_mapped_arrays_are_those_of_the_library(tmp_path):
         (tmp_path / "b.safetensors").write_bytes(damaged)
         with pytest.raises(StoreError, match="is damaged"):
             mapped_arrays(tmp_path / "b.safetensors")
+
+
+def test_a_file_that_cannot_be_mapped_is_not_called_damaged(tmp_path):
+    """Files of /sys have a size and cannot be mapped, as those of some network file systems."""
+    with pytest.raises(StoreError, match="/sys/class/net/lo/mtu cannot be read .*: its file system does not map files"):
+        mapped(Path("/sys/class/net/lo/mtu"))
+    path = tmp_path / "a.safetensors"
+    save_file({"x": np.arange(3)}, path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        for read in (mapped, mapped_arrays):
+            with pytest.raises(
+                StoreError, match=r"cannot be read \(Too many open files\): .* Allow more, as with `ulimit -n 4096`"
+            ):
+                read(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with pytest.raises(StoreError, match="cannot be read .No such file or directory.: nothing was changed. See to it"):
+        mapped_arrays(tmp_path / "none.safetensors")

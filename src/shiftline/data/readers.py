@@ -19,6 +19,7 @@ import numpy as np
 from shiftline.data.beton import JPEG, Index
 from shiftline.data.ffcv_native import library_path, native_functions
 from shiftline.errors import DataError
+from shiftline.store.arrays import mapped
 
 COMPILE_FROM = 20_000
 """Images in a file from which on the time of compiling FFCV's loop is won back within a few epochs."""
@@ -31,7 +32,7 @@ class Reader(ABC):
 
     def __init__(self, index: Index) -> None:
         self.index = index
-        self.memory = np.memmap(index.path, dtype=np.uint8, mode="r") if len(index) else np.zeros(0, np.uint8)
+        self.memory = mapped(index.path) if len(index) else np.zeros(0, np.uint8)
 
     def images(self, ids: np.ndarray) -> list[np.ndarray]:
         """Decode whole images.
