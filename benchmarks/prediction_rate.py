@@ -34,7 +34,7 @@ from shiftline.data.sidecar import DataFolder
 from shiftline.data.views import View, open_view
 from shiftline.data.writer import write_split
 from shiftline.engine.allocator import keep_pages
-from shiftline.engine.predict import inference_batch
+from shiftline.engine.batches import inference_batch
 from shiftline.networks.preprocessing import normalise, resize_and_crop
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

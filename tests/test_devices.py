@@ -7,8 +7,9 @@ import torch
 
 from shiftline import SGD, FromScratch, glyph_net
 from shiftline.engine import predict as predict_module
+from shiftline.engine.batches import check_memory
 from shiftline.engine.loop import TrainingRun
-from shiftline.engine.predict import check_memory, predict_group
+from shiftline.engine.predict import predict_group
 from shiftline.engine.ranks import check_devices
 from shiftline.engine.run import run_group
 from shiftline.errors import DeclarationError, DeviceError
@@ -82,11 +83,19 @@ def test_memory_that_holds_no_two_batches_says_the_least(tiny, tmp_path):
     job = next(job for job in context.plan.jobs.values() if job.kind == "predict")
     size = context.plan.facts.record(job.model.network).preprocessing["size"]
     least = 2 * 32 * 3 * size**2
-    context.memory = least - 1
     with pytest.raises(DeclarationError, match=rf"two batches of 32 images of .*, prepared at {size} px.* give --memory 1 or more"):
-        check_memory(context)
-    context.memory = 1 << 20
-    check_memory(context)
+        check_memory(context.plan, context.store, least - 1, "cpu")
+    check_memory(context.plan, context.store, least, "cpu")
+
+
+def test_workers_say_once_that_the_memory_is_too_small(tmp_path, data_root):
+    study = PLAIN.replace("import *", "import *\nfrom shiftline import timm").replace("glyph_net(n)", "timm(n)")
+    path, store = small(tmp_path, data_root, study.replace('"linear", "mlp"', '"test_vit", "test_resnet"'))
+    done = called("run", path, "--store", store, "--quiet", "--workers", 2, "--memory", 1)
+    assert done.returncode == 1
+    assert done.stderr.count("--memory 1: two batches of 32 images") == 1
+    assert "workers died" not in done.stderr
+    assert not Store(store).complete()
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def run(
             raise DeclarationError("--group and --kind choose jobs for one process or for SLURM: leave them out with --workers.")
         words = [study, *(parameters or []), "--store", str(store), *chosen.words(), *(["--fail-fast"] if fail_fast else [])]
         tries = 1 if retries is None else retries
-        settings = WorkerSettings(workers, manager.threads, tries, job_timeout, fail_fast, quiet, manager.device)
+        settings = WorkerSettings(workers, manager.threads, manager.memory, tries, job_timeout, fail_fast, quiet, manager.device)
         outcome = run_in_workers(manager.declaration(), manager.store, words, settings, devices=devices)
     else:
         processes = devices or runs.device_count(manager.declaration())

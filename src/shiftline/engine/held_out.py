@@ -12,8 +12,8 @@ from torch import Tensor
 from shiftline.data.loader import MEMORY_LIMIT
 from shiftline.data.prepared import prepared_chunks
 from shiftline.data.views import View
+from shiftline.engine.batches import inference_batch
 from shiftline.engine.context import Context, Interrupted
-from shiftline.engine.predict import inference_batch
 from shiftline.networks.classifier import Classifier
 from shiftline.networks.preprocessing import normalise, resize_and_crop
 

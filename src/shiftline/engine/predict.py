@@ -10,47 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shiftline.contracts.distributions import Distribution
 from shiftline.data.prepared import Prepared, prepared_chunks
 from shiftline.data.views import View, open_view
+from shiftline.engine.batches import inference_batch, name_of
 from shiftline.engine.context import Context, Interrupted
 from shiftline.engine.meter import Meter
 from shiftline.engine.partial import PartialPredictions
 from shiftline.engine.precision import predicting_in
-from shiftline.errors import DeclarationError, DeviceError, ModelError
+from shiftline.errors import DeviceError, ModelError
 from shiftline.networks.preprocessing import normalise, resize_and_crop
-from shiftline.plan.jobs import PREDICT, Job
+from shiftline.plan.jobs import Job
 from shiftline.weights.interpolate import has_finite_values
 
 LARGEST_CHUNK = 8192
 """Images that are prepared at once, where they are small."""
-BATCHES = {"cpu": 32, "cuda": 256}
-"""Images that pass through a model at once: fixed for a kind of device, so that logits do not depend on who else is predicted. What
-32 images need in a network fits the caches and pages of a processor: batches of 256 take three times as long there."""
-
-
-def inference_batch(device: str) -> int:
-    """Return how many images pass through a model at once on a device."""
-    return BATCHES.get(device.partition(":")[0], BATCHES["cuda"])
-
-
-def check_memory(context: Context) -> None:
-    """Raise `DeclarationError` where the memory for prepared images does not hold two batches of every distribution."""
-    sizes: dict[Distribution, dict[str, int]] = {}
-    for job in context.plan.jobs.values():
-        if job.kind == PREDICT and not job.deferred and job.distribution is not None and not context.store.has(job.key):
-            assert job.model is not None
-            preprocessing = context.plan.facts.record(job.model.network).preprocessing
-            sizes.setdefault(job.distribution, {})[_name(preprocessing)] = int(preprocessing["size"])
-    batch = inference_batch(context.device)
-    for distribution, of_one in sizes.items():
-        needed = 2 * batch * sum(3 * size**2 for size in of_one.values())
-        if needed > context.memory:
-            pixels = ", ".join(f"{size} px" for size in of_one.values())
-            raise DeclarationError(
-                f"--memory {context.memory >> 20}: two batches of {batch} images of {distribution}, prepared at {pixels}, take "
-                f"{needed / 2**20:.1f} MiB: give --memory {-(-needed // 2**20)} or more."
-            )
 
 
 def predict_group(jobs: Sequence[Job], context: Context) -> None:
@@ -135,12 +108,8 @@ def _transforms(jobs: Sequence[Job], context: Context) -> dict[str, Mapping[str,
     for job in jobs:
         assert job.model is not None
         preprocessing = context.weights.spec(job.model.network).preprocessing
-        found[_name(preprocessing)] = preprocessing
+        found[name_of(preprocessing)] = preprocessing
     return found
-
-
-def _name(preprocessing: Mapping[str, Any]) -> str:
-    return str(sorted(preprocessing.items()))
 
 
 def _chunk_size(count: int, transforms: Iterable[Mapping[str, Any]], context: Context) -> int:
@@ -195,7 +164,7 @@ class _Outputs:
             identity = (model.encoder_identity(), spec.features)
             if identity != self.encoder:
                 self.features, self.encoder = {}, identity
-            images = chunk.images[self.transforms.index(_name(spec.preprocessing))]
+            images = chunk.images[self.transforms.index(name_of(spec.preprocessing))]
             for mirrored in (False, True)[: 1 + flipped]:
                 if mirrored not in self.features:
                     self.features[mirrored] = [

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shiftline.contracts.study import Study
+from shiftline.engine.batches import check_memory
 from shiftline.errors import DeviceError
 from shiftline.launch.devices import AUTO, chosen_device
 from shiftline.launch.in_process import Outcome
@@ -41,10 +42,13 @@ class WorkerSettings:
         Neither notes nor a table.
     device : str
         What each computes on: "auto", "cpu" or "cuda".
+    memory : int
+        Of prepared images for predictions in each, MiB.
     """
 
     count: int
     threads: int
+    memory: int
     retries: int = 1
     timeout: float | None = None
     fail_fast: bool = False
@@ -68,6 +72,8 @@ def run_in_workers(
     ------
     DeviceError
         There are too few GPUs or cores, or workers die before they hold a job.
+    DeclarationError
+        The memory does not hold two batches of prepared images.
     """
     if settings.count < 1:
         raise DeviceError(f"--workers {settings.count}: expected 1 or more.")
@@ -76,6 +82,8 @@ def run_in_workers(
         print(f"note: {note}", file=sys.stderr)
     store.check_writable()
     plan = record_plan(plan_study(study, store), store)
+    # Said once, and not by every worker.
+    check_memory(plan, store, settings.memory << 20, "cuda" if gpus else "cpu")
     before = store.complete()
     attempts, started = Attempts(store), time.time()
 

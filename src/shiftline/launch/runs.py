@@ -224,9 +224,9 @@ class Session:
 
     def _context(self, plan: Plan, progress: Progress, ranks: Ranks | None) -> Context:
         from shiftline.data.readers import check_reader
+        from shiftline.engine.batches import check_memory
         from shiftline.engine.context import Context
         from shiftline.engine.precision import check_precision
-        from shiftline.engine.predict import check_memory
         from shiftline.engine.ranks import ALONE
         from shiftline.engine.rehearsal import rehearse
         from shiftline.engine.sizes import check_views
@@ -254,7 +254,7 @@ class Session:
             compiled=settings.compiled,
             tensorboard=settings.tensorboard,
         )
-        check_memory(context)
+        check_memory(plan, store, context.memory, device)
         return context
 
 

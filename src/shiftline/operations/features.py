@@ -53,9 +53,9 @@ class Features(Model):
         from shiftline.contracts.files import FEATURES
         from shiftline.data.prepared import prepared_chunks
         from shiftline.data.views import open_view
+        from shiftline.engine.batches import inference_batch
         from shiftline.engine.context import Interrupted
         from shiftline.engine.initial import initial_classifier
-        from shiftline.engine.predict import inference_batch
         from shiftline.networks.preprocessing import normalise, resize_and_crop
 
         view = open_view(self.on, context.data, fingerprint=job.fingerprint(self.on))

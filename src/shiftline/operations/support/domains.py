@@ -19,11 +19,11 @@ from shiftline.data.loader import Batch, TrainingBatches
 from shiftline.data.prepared import prepared_chunks
 from shiftline.data.randomness import uniform
 from shiftline.data.views import View, open_view, select_some
+from shiftline.engine.batches import inference_batch
 from shiftline.engine.context import Context, Interrupted
 from shiftline.engine.heads import fit_head
 from shiftline.engine.initial import initial_classifier
 from shiftline.engine.loop import TrainingRun
-from shiftline.engine.predict import inference_batch
 from shiftline.engine.ranks import ALONE
 from shiftline.errors import DataError
 from shiftline.networks.classifier import Classifier, set_head
