@@ -131,6 +131,11 @@ def _damage_manifest_changed(folder):
     path.write_text(path.read_text().replace("0.5", "0.6"))
 
 
+def _damage_manifest_unsealed(folder):
+    path = folder / MANIFEST
+    path.write_text(path.read_text().replace('"digest"', '"nothing"'))
+
+
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
@@ -140,6 +145,7 @@ def _damage_manifest_changed(folder):
         (_damage_extra, "was not there"),
         (_damage_manifest_cut, "is damaged: expected JSON"),
         (_damage_manifest_changed, "its digest does not fit"),
+        (_damage_manifest_unsealed, "its digest does not fit"),
     ],
 )
 def test_verify_finds_every_damage_and_repair_lets_it_be_made_again(tmp_path, damage, problem):

@@ -169,7 +169,7 @@ class Store:
         """
         path = self.path(key) / MANIFEST
         try:
-            body = read_record(path, what=f"the manifest of {key[:12]}")
+            body = read_record(path, what=f"the manifest of {key[:12]}", always_sealed=True)
         except FileNotFoundError as error:
             if self.has(key):
                 raise StoreError(

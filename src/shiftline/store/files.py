@@ -66,8 +66,10 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     write_json(path, {**record, "digest": digest(record)})
 
 
-def read_record(path: Path, *, what: str, mend: str = REPAIR) -> dict[str, Any]:
-    """Read what `write_record` wrote. A record without a digest is from before there was one, and is taken as it is.
+def read_record(path: Path, *, what: str, mend: str = REPAIR, always_sealed: bool = False) -> dict[str, Any]:
+    """Read what `write_record` wrote.
+
+    A record without a digest is from before its kind had one, and is taken as it is, unless its kind always had one.
 
     Raises
     ------
@@ -80,7 +82,8 @@ def read_record(path: Path, *, what: str, mend: str = REPAIR) -> dict[str, Any]:
         raise StoreError(
             f"{what} is damaged: expected JSON in {path}, got {path.stat().st_size} bytes that do not parse ({error}). {mend}"
         ) from error
-    if not isinstance(record, dict) or record.pop("digest", None) not in (None, digest(record)):
+    written = record.pop("digest", None) if isinstance(record, dict) else ""
+    if written != digest(record) and (written is not None or always_sealed):
         raise StoreError(f"{what} is damaged: its digest does not fit its content ({path}). {mend}")
     return record
 
