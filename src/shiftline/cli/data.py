@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,6 +116,7 @@ def data_write(
         bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read; they are listed.")
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="Write splits again that are written already.")] = False,
+    list_only: Annotated[bool, typer.Option("--list", help="Show what would be taken and left out, and write nothing.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Write splits of a data set to the store, where studies find them."""
@@ -127,6 +129,10 @@ def data_write(
     family = None if images or domains else _family(known, name, split)
     requested = None if format is None and short_side is None else Encoding(format or "jpeg", short_side, quality)
     listings = _own_images(known, name, split, images, domains, root) if family is None else _found(known, family, split, root)
+    if list_only:
+        for wanted, listing in listings.items():
+            _show_listing(f"{name}/{wanted}", listing)
+        return
     skipped = []
     for wanted in list(listings):
         if folder.has(Split(name, wanted)) and not again:
@@ -143,6 +149,19 @@ def data_write(
             print(f"  note: the published split has {counted(published, 'image')}", file=sys.stderr)
     if skipped:
         print(f"{counted(len(skipped), 'image')} could not be read, left out:", *skipped, sep="\n  ", file=sys.stderr)
+
+
+def _show_listing(split: str, listing: Listing) -> None:
+    """Print what a split would take: its classes with their numbers of images, and what is left out."""
+    from shiftline.terminal.writing import say_notes
+
+    counts = Counter(example.label for example in listing.examples)
+    print(
+        f"{split}: {counted(len(listing.examples), 'image')}, {counted(len(listing.classes), 'class', 'classes')}, nothing written"
+    )
+    for label, name in enumerate(listing.classes):
+        print(f"  {label:>4}  {name}  {counted(counts[label], 'image')}")
+    say_notes(listing)
 
 
 def _family(known: Catalogue, name: str, split: list[str] | None) -> DatasetFamily:

@@ -13,12 +13,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from shiftline.data import layout
 from shiftline.data.examples import Description, Encoding, Example
+from shiftline.data.listing import notes_beside
 from shiftline.errors import DataError
 
 
@@ -33,11 +34,14 @@ class Listing:
     classes : tuple of str
         Readable names, in the order of the labels.
     description : Description
+    notes : tuple of str
+        What was left out of the folder, and how classes were ordered where that could surprise: printed when a split is written.
     """
 
     examples: Sequence[Example]
     classes: tuple[str, ...]
     description: Description = Description()
+    notes: tuple[str, ...] = ()
 
 
 class DatasetFamily:
@@ -139,7 +143,7 @@ class DatasetFamily:
         if not self.describes(split):
             raise DataError(f"{self.name} has no split {split!r}: it has {', '.join(self.splits)}.")
         try:
-            return self.list_split(folder, split)
+            listing = self.list_split(folder, split)
         except DataError:
             raise
         except Exception as error:
@@ -148,6 +152,7 @@ class DatasetFamily:
                 f"{self.name}/{split}: the files in {folder} are not as published ({type(error).__name__}: {error}). Expected "
                 f"{self.layout}. Get them again from {self.source}."
             ) from error
+        return replace(listing, notes=(*listing.notes, *notes_beside(example.source for example in listing.examples)))
 
     def encoding(self, split: str) -> Encoding:
         """How a split is stored unless told otherwise: training images resized, all others with their own bytes."""

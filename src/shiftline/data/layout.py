@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from shiftline.data.examples import Example
+from shiftline.data.listing import folders_of, images_below
 from shiftline.errors import DataError
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 def require(root: Path, entries: Iterable[str], *, what: str, source: str) -> None:
@@ -22,6 +19,8 @@ def require(root: Path, entries: Iterable[str], *, what: str, source: str) -> No
         The root is missing or empty, or some entries are; says where they are instead when that is one level deeper or higher.
     """
     entries = tuple(entries)
+    if root.is_file():
+        raise DataError(f"{what}: {root} is a file: expected the folder that holds the data.")
     if not root.is_dir():
         raise DataError(f"{what}: the folder {root} does not exist. Get the data from {source}.")
     missing = [entry for entry in entries if not (root / entry).exists()]
@@ -39,16 +38,6 @@ def require(root: Path, entries: Iterable[str], *, what: str, source: str) -> No
         f"{what}: {root} lacks {', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''} (it has {found}). Get what is missing "
         f"from {source}."
     )
-
-
-def folders_of(root: Path) -> list[Path]:
-    """Return the sub-folders that are not hidden, by name."""
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def natural(text: str) -> list[int | str]:
-    """Sort key under which "10" comes after "2"."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
 
 
 def class_folders(root: Path, class_ids: Sequence[str], *, what: str, source: str) -> list[Path]:
@@ -81,20 +70,6 @@ def class_folders(root: Path, class_ids: Sequence[str], *, what: str, source: st
             f"{f' (and {foreign[0]} is there, which is no class)' if foreign else ''}. Get what is missing from {source}."
         )
     return [found[class_id] for class_id in class_ids]
-
-
-def images_below(folder: Path) -> list[Path]:
-    """Return the image files of a folder and its sub-folders in the order of their paths, hidden ones left out."""
-    found = []
-    # os.walk knows files from folders without asking the file system about each.
-    for parent, _, names in os.walk(folder):
-        found += [Path(parent, name) for name in names if not name.startswith(".") and is_image(name)]
-    return sorted(found)
-
-
-def is_image(name: str) -> bool:
-    """A file's name ends as an image's does."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a Path per file takes ten times as long.
 
 
 def labelled(

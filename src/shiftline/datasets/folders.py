@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from shiftline.contracts.require import counted
 from shiftline.data.examples import Example
 from shiftline.data.family import Listing
-from shiftline.data.layout import folders_of, images_below, is_image, labelled, require
+from shiftline.data.layout import require
+from shiftline.data.listing import IMAGE_SUFFIXES, Tree, folders_of, in_class_order
 from shiftline.errors import DataError
 
 
 def image_folder(root: Path) -> Listing:
-    """List the images of ``root/<class>/...``, in the order of their paths; classes are the folders, sorted as text.
+    """List the images of ``root/<class>/...``, in the order of their paths.
+
+    Classes are the folders: in the order of numbers where all their names are whole numbers, else sorted as text. Hidden and system
+    entries are left out at every depth, links are followed, and what is no image is counted in the notes: see
+    `shiftline.data.listing`.
 
     Raises
     ------
@@ -24,25 +31,40 @@ def image_folder(root: Path) -> Listing:
         The folder is missing, has no class folders, or one of them holds no images.
     """
     require(root, (), what="the image folder", source="wherever it was")
-    folders = folders_of(root)
-    if not folders or not any(images_below(folder) for folder in folders):
+    tree = Tree()
+    names, notes = in_class_order(folder.name for folder in tree.folders_of(root))
+    if not names:
+        flat = sum(count for suffix, count in tree.others.items() if suffix in IMAGE_SUFFIXES)
         raise DataError(
-            f"{root} has no images in class folders: expected one sub-folder per class with images in it, found the sub-folders "
-            f"{[folder.name for folder in folders[:8]]}."
+            f"{root} holds {counted(flat, 'image')} and no sub-folders: expected one sub-folder per class, with its images in it, "
+            f"such as {root / 'cat' / '1.jpg'}."
         )
-    _check_depth(root, folders, above="--images")
-    examples = labelled(root, folders, what=str(root), source="wherever it was")
-    return Listing(examples, tuple(folder.name for folder in folders))
+    images = {name: tree.images_below(root / name) for name in names}
+    if not any(images.values()):
+        left_out = "; ".join(tree.notes()) or "they are empty"
+        raise DataError(
+            f"{root} has no images in its sub-folders {', '.join(names[:8])} ({left_out}): expected one sub-folder per class, with "
+            f"its images in it. Files are taken that end in {', '.join(sorted(IMAGE_SUFFIXES))}."
+        )
+    _check_depth(root, images, above="--images")
+    if empty := [name for name in names if not images[name]]:
+        raise DataError(
+            f"{len(empty)} of {len(names)} class folders of {root} hold no images: {', '.join(empty[:5])}"
+            f"{' ...' if len(empty) > 5 else ''}. Fill them, or move what is no class away."
+        )
+    examples = [Example(path, label, path=str(path.relative_to(root))) for label, name in enumerate(names) for path in images[name]]
+    return Listing(examples, tuple(names), notes=(*notes, *tree.notes()))
 
 
-def _check_depth(root: Path, classes: Sequence[Path], *, above: str) -> None:
+def _check_depth(root: Path, images: Mapping[str, Sequence[Path]], *, above: str) -> None:
     """Refuse folders of classes that hold folders of images only: they are one level too high."""
-    if any(is_image(entry.name) for folder in classes for entry in folder.iterdir()):
+    if any(path.parent == root / name for name, paths in images.items() for path in paths):
         return
-    inside = [folder.name for folder in folders_of(classes[0])]
-    where = f"{above} {classes[0]}" if len(classes) == 1 else f"{above} {classes[0]} and so on, or --domains {root}"
+    first = root / next(name for name, paths in images.items() if paths)
+    inside = [folder.name for folder in folders_of(first)]
+    where = f"{above} {first}" if len(images) == 1 else f"{above} {first} and so on, or --domains {root}"
     raise DataError(
-        f"{classes[0]} holds no images but the folders {', '.join(inside[:5])}: the classes lie one level deeper below "
+        f"{first} holds no images but the folders {', '.join(inside[:5])}: the classes lie one level deeper below "
         f"{root} than expected. Say {where}."
     )
 
@@ -50,34 +72,45 @@ def _check_depth(root: Path, classes: Sequence[Path], *, above: str) -> None:
 def domain_folders(root: Path) -> dict[str, Listing]:
     """List ``root/<domain>/<class>/...``: one split per domain, all with the same classes; the group is the domain.
 
-    A class may be missing in some domains. Spaces in a domain's name become dashes in that of its split.
+    A class may be missing in some domains. Spaces in a domain's name become dashes in that of its split. Folders are listed as by
+    `image_folder`.
 
     Raises
     ------
     DataError
-        There are fewer than two levels of folders, or no images.
+        There are fewer than two levels of folders, or no images; or two domains have one name without spaces.
     """
     require(root, (), what="the domain folders", source="wherever they were")
-    domains = folders_of(root)
-    classes = sorted({folder.name for domain in domains for folder in folders_of(domain)})
+    above = Tree()
+    domains = above.folders_of(root)
+    trees = {domain: Tree() for domain in domains}
+    there = {domain: [folder.name for folder in tree.folders_of(domain)] for domain, tree in trees.items()}
+    classes, order = in_class_order({name for names in there.values() for name in names})
     if not classes:
         raise DataError(
             f"{root} has no class folders below its folders ({', '.join(d.name for d in domains[:8]) or 'it has none'}): expected "
             "DOMAIN/CLASS/images. For CLASS/images say --images."
         )
-    found = {}
-    for domain in domains:
-        folders = [domain / name for name in classes]
-        _check_depth(domain, [folder for folder in folders if folder.is_dir()], above="--domains")
+    found: dict[str, Listing] = {}
+    for domain, tree in trees.items():
+        images = {name: tree.images_below(domain / name) for name in classes if name in there[domain]}
+        if not any(images.values()):
+            raise DataError(f"the domain {domain} holds no images: expected DOMAIN/CLASS/images.")
+        _check_depth(domain, images, above="--domains")
         examples = [
             Example(path, label, group=domain.name, path=str(path.relative_to(root)))  # The group keeps the folder's own name.
-            for label, folder in enumerate(folders)
-            if folder.is_dir()
-            for path in images_below(folder)
+            for label, name in enumerate(classes)
+            for path in images.get(name, ())
         ]
-        if not examples:
-            raise DataError(f"the domain {domain} holds no images: expected DOMAIN/CLASS/images.")
-        found[domain.name.replace(" ", "-")] = Listing(examples, tuple(classes))
+        split = domain.name.replace(" ", "-")
+        if split in found:
+            raise DataError(f"{root} has two domains that would become the split {split!r}: rename one of them.")
+        empty = [name for name in classes if not images.get(name)]
+        absent = (f"without {counted(len(empty), 'class', 'classes')}: {', '.join(empty[:5])}",) if empty else ()
+        found[split] = Listing(examples, tuple(classes), notes=(*order, *absent, *tree.notes()))
+    if notes := above.notes():
+        first = next(iter(found))
+        found[first] = replace(found[first], notes=(*found[first].notes, *(f"beside the domains, {note}" for note in notes)))
     return found
 
 

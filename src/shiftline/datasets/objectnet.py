@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from shiftline.contracts.label_spaces import many_to_one
 from shiftline.data.examples import Description, Example
 from shiftline.data.family import DatasetFamily, Listing
-from shiftline.data.layout import images_below
+from shiftline.data.listing import images_below
 from shiftline.datasets.imagenet import synsets
 from shiftline.errors import DataError
 

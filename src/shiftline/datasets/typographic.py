@@ -16,7 +16,7 @@ import numpy as np
 
 from shiftline.data.examples import Description, Example
 from shiftline.data.family import DatasetFamily, Listing
-from shiftline.data.layout import images_below
+from shiftline.data.listing import images_below
 from shiftline.errors import DataError
 from shiftline.shifts.text import TextOverlay
 from shiftline.store.files import write_json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,14 @@ def write_shown(
             advance=lambda: bars.advance(task),
         )
     say_written(folder, split, quiet=quiet)
+    say_notes(listing)
     return sidecar
+
+
+def say_notes(listing: Listing) -> None:
+    """Print what was left out of a folder: not held back by --quiet, which is about progress."""
+    for note in listing.notes:
+        print(f"  note: {note}", file=sys.stderr)
 
 
 def say_written(folder: DataFolder, split: Split, *, quiet: bool) -> None:
