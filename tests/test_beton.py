@@ -345,7 +345,7 @@ def test_resizing_keeps_the_shorter_side_and_jpeg_is_small(tmp_path):
         (lambda root: Encoding("webp"), "choose original, raw or jpeg"),
         (lambda root: Encoding("original", short_side=3), "cannot resize"),
         (lambda root: image_folder(Path(root) / "none"), "does not exist"),
-        (lambda root: image_folder(Path(root)), "has no images in class folders"),
+        (lambda root: image_folder(Path(root)), "holds 0 images and no sub-folders"),
         (
             lambda root: split_records(DataFolder(root), [SPLIT]),
             "no split of it has been written.*shiftline data write made --split test",
