@@ -13,7 +13,7 @@ import statsmodels.api as sm
 from scipy import stats
 from scipy.special import logit, ndtr, ndtri
 
-from test_cli import error, ok
+from test_cli import called, error, ok
 
 # Wortsman et al. (2022), Table 1: CLIP ViT-L/14 at 336 pixels, percent.
 WISE_FT = """model,kind,imagenet,v2,rendition,sketch,objectnet,a
@@ -204,7 +204,7 @@ def test_bad_tables_and_options_are_one_clear_error(wise_ft, words, message):
 def test_bad_files_are_one_clear_error(wise_ft, tmp_path):
     assert "there is no table" in error("fit", tmp_path / "none.csv", *STANDARD, "--shift", "v2")
     (tmp_path / "table.xlsx").touch()
-    assert "expected .csv, .parquet, .jsonl" in error("fit", tmp_path / "table.xlsx", *STANDARD, "--shift", "v2")
+    assert "is a spreadsheet: save it as CSV (UTF-8)" in error("fit", tmp_path / "table.xlsx", *STANDARD, "--shift", "v2")
     wise_ft.write_text(WISE_FT.replace("WiSE-FT linear classifier", "zero-shot"))
     assert "'zero-shot' stands in the rows 1, 4" in error("fit", wise_ft, *STANDARD, "--shift", "v2")
     wise_ft.write_text(WISE_FT.replace("79.5", "high"))
@@ -214,7 +214,13 @@ def test_bad_files_are_one_clear_error(wise_ft, tmp_path):
     wise_ft.write_text(WISE_FT.splitlines()[0] + "\n")
     assert "has no rows" in error("fit", wise_ft, *STANDARD, "--shift", "v2")
     path, _ = planted(tmp_path)
-    assert "no accuracy of the column 'test' is above 1" in error("fit", path, *ARGUMENTS, "--percent")
+    believed = called("fit", path, *ARGUMENTS, "--percent")
+    assert believed.returncode == 0
+    assert "no accuracy of the column 'test' is above 1 percent" in believed.stderr
+    wise_ft.write_text(WISE_FT.replace("79.5", "169.8"))
+    assert "an accuracy is 169.8 in the column 'v2': expected percent from 0 to 100" in error(
+        "fit", wise_ft, *STANDARD, "--shift", "v2"
+    )
 
 
 def test_the_command_of_the_readme_runs(wise_ft, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
@@ -14,33 +13,12 @@ from shiftline.analysis.baseline import BaselineFit, fit_baseline
 from shiftline.analysis.notes import legend
 from shiftline.analysis.robustness import effective_robustness
 from shiftline.analysis.settings import AUTO, CLUSTERS, EACH, LineOptions
+from shiftline.analysis.table_files import as_fractions, as_text
 from shiftline.analysis.tables import REFERENCE
 from shiftline.errors import AnalysisError
 
 BASELINE = "baseline"
 OTHERS = "others"
-FORMATS = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": lambda path: pd.read_json(path, lines=True)}
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a table: csv, parquet or jsonl (one object a line).
-
-    Raises
-    ------
-    AnalysisError
-        There is no such file, its name ends otherwise, or it cannot be read.
-    """
-    if path.suffix not in FORMATS:
-        raise AnalysisError(f"{path} ends in {path.suffix!r}: expected {', '.join(FORMATS)}.")
-    if not path.is_file():
-        raise AnalysisError(f"there is no table {path} (looked in {Path.cwd()}).")
-    try:
-        table = FORMATS[path.suffix](path)
-    except Exception as error:
-        raise AnalysisError(f"{path} cannot be read as {path.suffix[1:]}: {error}.") from error
-    if table.empty:
-        raise AnalysisError(f"{path} has no rows.")
-    return table
 
 
 def tidy_accuracies(
@@ -68,7 +46,7 @@ def tidy_accuracies(
     baseline : tuple of str, or None
         (column, value): rows with it are the group "baseline", all others "others". None: all rows are.
     percent : bool
-        Accuracies are percent, and are divided by 100.
+        Accuracies are percent, and are divided by 100. Columns whose cells have percent signs are so without it.
     n_reference, n_shift : int, optional
         Numbers of examples.
     cluster : str, optional
@@ -77,8 +55,8 @@ def tidy_accuracies(
     Raises
     ------
     AnalysisError
-        A column is missing or holds text, a model stands twice, the baseline matches no row, or accuracies are not on the scale
-        that was said.
+        A column is missing, stands twice or holds text, a model has no name or stands twice, the baseline matches no row, or
+        accuracies are not on the scale that was said.
     """
     references = (reference,) if isinstance(reference, str) else tuple(reference)
     named = (REFERENCE,) if len(references) == 1 else references
@@ -87,16 +65,23 @@ def tidy_accuracies(
     for column in (model, *references, *shifts, *marks, *kept):
         if column not in wide.columns:
             raise AnalysisError(f"the table has no column {column!r}: it has {', '.join(map(str, wide.columns))}.")
-    names = wide[model].astype(str)
+        if (count := int((wide.columns == column).sum())) > 1:
+            raise AnalysisError(
+                f"the table has {count} columns {column!r}: rename them in its file, so that it is known which is meant."
+            )
+    names = as_text(wide[model])
+    if (blank := names == "").any():
+        raise AnalysisError(
+            f"row {int(np.flatnonzero(blank)[0]) + 1} has no model in the column {model!r}: expected a name in every row."
+        )
     if names.duplicated().any():
         twice = names[names.duplicated()].iloc[0]
         rows = (np.flatnonzero(names == twice) + 1).tolist()
         raise AnalysisError(f"the model {twice!r} stands in the rows {', '.join(map(str, rows))}: expected one row per model.")
-    chosen = np.ones(len(wide), bool) if baseline is None else _marked(wide, *baseline)
+    chosen = np.ones(len(wide), bool) if baseline is None else _marked(as_text(wide[baseline[0]]), *baseline)
     if twice := set(references) & set(shifts):
         raise AnalysisError(f"the column {min(twice)!r} is named as a reference and as a shift: it is one of them.")
-    numbers = {column: _numbers(wide[column], column) for column in (*references, *shifts)}
-    _check_scale(numbers, percent=percent)
+    numbers = {column: as_fractions(wide[column], column, percent=percent) for column in (*references, *shifts)}
     groups = np.where(chosen, BASELINE, OTHERS)
     columns = [
         pd.DataFrame(
@@ -104,10 +89,10 @@ def tidy_accuracies(
                 "model": names,
                 "group": groups,
                 "distribution": name,
-                "value": values / 100 if percent else values,
+                "value": values,
                 "n": n_reference if name in named else n_shift,
                 "alpha": np.nan,
-                **{column: wide[column] for column in kept},
+                **{column: as_text(wide[column]) for column in kept},
             }
         )
         for name, values in zip((*named, *shifts), numbers.values(), strict=True)
@@ -115,44 +100,13 @@ def tidy_accuracies(
     return pd.concat(columns, ignore_index=True).astype({"n": float})
 
 
-def _marked(wide: pd.DataFrame, column: str, value: str) -> NDArray[np.bool_]:
-    chosen = np.asarray(wide[column].astype(str) == value, dtype=bool)
+def _marked(column: pd.Series, name: str, value: str) -> NDArray[np.bool_]:
+    chosen = np.asarray(column == value, dtype=bool)
     if not chosen.any():
-        there = list(dict.fromkeys(wide[column].astype(str)))
+        there = [cell or "blank" for cell in dict.fromkeys(column)]
         more = " ..." if len(there) > 8 else ""
-        raise AnalysisError(f"no row has {column}={value}: the column {column!r} has {', '.join(there[:8])}{more}.")
+        raise AnalysisError(f"no row has {name}={value}: the column {name!r} has {', '.join(there[:8])}{more}.")
     return chosen
-
-
-def _numbers(column: pd.Series, name: str) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce")
-    text = column.notna() & numbers.isna() & (column.astype(str).str.strip() != "")
-    if text.any():
-        row = int(np.flatnonzero(text)[0])
-        raise AnalysisError(f"row {row + 1} of the column {name!r} holds {column.iloc[row]!r}: expected a number or nothing.")
-    if not numbers.notna().any():
-        raise AnalysisError(f"the column {name!r} holds no number.")
-    return numbers.astype(float)
-
-
-def _check_scale(numbers: dict[str, pd.Series], *, percent: bool) -> None:
-    largest = max(values.max() for values in numbers.values())
-    column = next(name for name, values in numbers.items() if values.max() == largest)
-    smallest = min(values.min() for values in numbers.values())
-    if smallest < 0 or largest > 100:
-        raise AnalysisError(
-            f"an accuracy is {smallest if smallest < 0 else largest:g}: expected fractions from 0 to 1, or percent with --percent."
-        )
-    if not percent and largest > 1:
-        raise AnalysisError(
-            f"the column {column!r} holds {largest:g}: expected fractions from 0 to 1. If these are percent, say --percent."
-        )
-    for name, values in numbers.items():
-        if percent and values.max() <= 1:
-            raise AnalysisError(
-                f"--percent was said, but no accuracy of the column {name!r} is above 1 (the largest is {values.max():g}): bring "
-                "all columns to percent, or all to fractions and leave --percent out."
-            )
 
 
 def fit_table(

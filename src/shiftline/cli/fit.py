@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def fit(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A csv, parquet or jsonl file with a row per model.")],
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A csv, tsv, parquet or jsonl file with a row per model.")],
     model: Annotated[str, typer.Option("--model", metavar="COLUMN", help="Column of the models' names.")],
     reference: Annotated[
         list[str],
@@ -57,7 +58,8 @@ def fit(
     """Fit the baseline of effective robustness on a table of accuracies; print the robustness of every row."""
     import pandas as pd
 
-    from shiftline.analysis.accuracy_tables import fit_document, fit_table, read_table, tidy_accuracies
+    from shiftline.analysis.accuracy_tables import fit_document, fit_table, tidy_accuracies
+    from shiftline.analysis.table_files import read_table
     from shiftline.analysis.tables import REFERENCE
 
     column, equals, value = baseline.partition("=")
@@ -74,6 +76,14 @@ def fit(
         n_shift=n_shift,
         cluster=None if cluster == "none" else cluster,
     )
+    for name, accuracies in tidy.groupby("distribution", sort=False)["value"]:
+        if percent and accuracies.max() <= 0.01:
+            written = reference[0] if name == REFERENCE else name
+            print(
+                f"note: no accuracy of the column {written!r} is above 1 percent (the largest is {100 * accuracies.max():g}): are "
+                "they fractions?",
+                file=sys.stderr,
+            )
     references = list(dict.fromkeys(reference)) if len(set(reference)) > 1 else REFERENCE
     options = [line_options(one, extremes, weights, errors, cluster) for one in scale.chosen]
     fits = {

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from shiftline.analysis.accuracy_tables import read_table, tidy_accuracies
+from shiftline.analysis.accuracy_tables import tidy_accuracies
+from shiftline.analysis.table_files import read_table
 from shiftline.analysis.tables import REFERENCE
 from shiftline.contracts.identity import digest
 from shiftline.contracts.published import PublishedBaseline

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BaselineTable = Annotated[
     Path | None,
-    typer.Option("--baseline-table", metavar="FILE", help="Fit the line on published accuracies: csv, parquet or jsonl."),
+    typer.Option("--baseline-table", metavar="FILE", help="Fit the line on published accuracies: csv, tsv, parquet or jsonl."),
 ]
 BaselineColumns = Annotated[
     list[str] | None,
