@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from shiftline.contracts.backbones import Backbone, NetworkNames
 from shiftline.contracts.identity import changed_fields
-from shiftline.contracts.require import require
+from shiftline.contracts.require import require, require_choice
 from shiftline.errors import ModelError
 
 if TYPE_CHECKING:
@@ -108,14 +109,19 @@ class LocalWeights(Backbone):
     architecture : Backbone
         What the file holds the weights of.
     path : path
-        Where to look; identity is the architecture and the weights' own sha256.
+        Where to look: a file, the index of several, or the folder of a model hub's snapshot. Identity is the architecture and the
+        weights' own sha256.
+    weights : str
+        Of a checkpoint with two sets: "ema", those averaged over training, or "raw". Which was taken is said.
     """
 
     tag = "local-weights"
     architecture: Backbone
     path: str = dataclasses.field(metadata={"speed_only": True})
+    weights: str = dataclasses.field(default="ema", metadata={"speed_only": True})
 
     def validate(self) -> None:
+        require_choice("LocalWeights.weights", self.weights, ("ema", "raw"))
         require(
             isinstance(self.architecture, Backbone) and self.architecture.base is self.architecture,
             f"LocalWeights.architecture is a {type(self.architecture).__name__}: expected timm(...), "
@@ -130,9 +136,13 @@ class LocalWeights(Backbone):
         return self.architecture.names()
 
     def load(self) -> dict[str, Tensor]:
-        from shiftline.networks.pretrained import read_state
+        from shiftline.networks.checkpoint import read_checkpoint
 
-        return read_state(Path(self.path))
+        own_names = self.architecture.build().state_dict() if isinstance(self.architecture, Architecture) else ()
+        checkpoint = read_checkpoint(Path(self.path), weights=self.weights, own_names=own_names)
+        for note in checkpoint.notes:
+            warnings.warn(note, stacklevel=2)
+        return checkpoint.state
 
     def text_model(self, record: BackboneRecord) -> tuple[nn.Module, Tokenizer]:
         return self.architecture.text_model(record)

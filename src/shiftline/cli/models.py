@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from shiftline.terminal.options import DEFAULT_STORE, StoreFolder
+
+
+class Sets(StrEnum):
+    """Which weights of a checkpoint."""
+
+    ema = "ema"
+    raw = "raw"
 
 
 def export_model(
@@ -26,14 +35,23 @@ def export_model(
 
 
 def import_model(
-    path: Annotated[Path, typer.Argument(help="A .safetensors file, or a state dict that torch loads with weights_only.")],
+    path: Annotated[
+        Path, typer.Argument(help="A .safetensors file, an index of several, a hub snapshot's folder, or a checkpoint.")
+    ],
     store: StoreFolder = DEFAULT_STORE,
     architecture: Annotated[
         str | None, typer.Option("--architecture", help="timm:NAME or open_clip:NAME:TAG, for a file that does not say it itself.")
     ] = None,
+    weights: Annotated[
+        Sets, typer.Option("--weights", help="Of a checkpoint with two sets: averaged over training, or of the last step.")
+    ] = Sets.ema,
 ) -> None:
     """Take a model file into the store, and print its key: FromStore("KEY") is the model in a study."""
     from shiftline.papers.imports import import_file
     from shiftline.store.artifacts import Store
 
-    print(import_file(Store(store), path, architecture=architecture))
+    print(import_file(Store(store), path, architecture=architecture, weights=weights.value, say=_say))
+
+
+def _say(note: str) -> None:
+    print(f"note: {note}", file=sys.stderr)

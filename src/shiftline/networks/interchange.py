@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from shiftline.contracts.backbones import library_named
 from shiftline.errors import ModelError
-from shiftline.networks.pretrained import read_state, resolve
+from shiftline.networks.checkpoint import fill_counters, misfit, read_checkpoint
+from shiftline.networks.pretrained import resolve
 from shiftline.networks.spec import ModelSpec, build_classifier
 
 
@@ -32,13 +33,19 @@ def loading_code(spec: ModelSpec, path: Path) -> str:
     return library_named(spec.library).loading_code(spec, str(path))
 
 
-def from_library(path: Path, architecture: str | None) -> tuple[dict[str, Tensor], ModelSpec]:
+def from_library(
+    path: Path, architecture: str | None, *, weights: str = "ema", say: Callable[[str], None] = lambda note: None
+) -> tuple[dict[str, Tensor], ModelSpec]:
     """Read a file of weights with a head, and find out how its model is built.
 
     Parameters
     ----------
     architecture : str, optional
         "timm:NAME", for a file that says nothing about itself.
+    weights : str
+        "ema" or "raw", of a checkpoint that holds both.
+    say : callable
+        Is given a line for each choice that was made.
 
     Raises
     ------
@@ -50,17 +57,19 @@ def from_library(path: Path, architecture: str | None) -> tuple[dict[str, Tensor
         raise ModelError(
             f"{path} says that it is {spec.library}:{spec.architecture}, --architecture says {architecture}: leave it out."
         )
-    state = read_state(path)
+    checkpoint = read_checkpoint(path, weights=weights)
+    for note in checkpoint.notes:
+        say(note)
+    state = checkpoint.state
     spec = spec or _timm_spec(path, state, str(architecture).removeprefix("timm:"))
-    renamed = library_named(spec.library).import_names(state, spec)
     with torch.random.fork_rng(devices=[]):
         wanted = build_classifier(spec).state_dict()
-    names = set(wanted) | set(renamed)
-    wrong = sorted(n for n in names if n not in wanted or n not in renamed or wanted[n].shape != renamed[n].shape)
-    if wrong:
+    renamed = fill_counters(library_named(spec.library).import_names(state, spec), wanted)
+    if wrong := misfit(renamed, wanted):
+        raise ModelError(f"{path} does not hold a {spec.architecture}: {wrong}.")
+    if unknown := sorted(set(renamed) - set(wanted)):
         raise ModelError(
-            f"{path} does not hold a {spec.architecture}: {len(wrong)} of {len(wanted)} tensors are missing, unknown or of another "
-            f"shape, for example {wrong[0]!r}."
+            f"{path} does not hold a {spec.architecture}: it has {len(unknown)} tensors more, for example {unknown[0]!r}."
         )
     return {name: t.float() if t.is_floating_point() else t for name, t in renamed.items()}, spec
 
@@ -70,7 +79,11 @@ def _timm_spec(path: Path, state: Mapping[str, Tensor], name: str) -> ModelSpec:
     record = resolve(timm(name), with_weights=False)  # type: ignore[call-arg]
     classifiers = [head for head in timm.heads(record) if f"{head}.weight" in state]
     if not classifiers:
-        raise ModelError(f"{path} has no classifier of {name} ({timm.heads(record)}): only whole models are imported.")
+        heads = ", ".join(f"{head}.weight" for head in timm.heads(record))
+        raise ModelError(
+            f"{path} has no classifier of {name} ({heads}; its tensors are named {', '.join(list(state)[:3])}, ...): only whole "
+            "models are imported."
+        )
     classes = len(state[f"{classifiers[0]}.weight"])
     return ModelSpec("timm", record.architecture, record.arguments, "plain", classes, record.preprocessing)
 

@@ -6,17 +6,15 @@ import dataclasses
 import difflib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from shiftline.contracts.backbones import Backbone
 from shiftline.contracts.records import BackboneRecord
 from shiftline.errors import ModelError
+from shiftline.networks.checkpoint import fill_counters, misfit
 from shiftline.networks.spec import ModelSpec, build_encoder
 from shiftline.weights.interpolate import has_finite_values
 
@@ -140,11 +138,11 @@ def _encoder_part(
     wanted = encoder.state_dict()
     if record.text:
         state = {name.removeprefix("visual."): t for name, t in state.items() if name.startswith("visual.")}
-    missing = sorted(name for name in wanted if name not in state or state[name].shape != wanted[name].shape)
-    if missing:
+    state = fill_counters(state, wanted)
+    if wrong := misfit(state, wanted):
         raise ModelError(
-            f"{backbone}: the weights are not those of {record.architecture}: {len(missing)} of {len(wanted)} tensors are missing "
-            f"or of another shape, for example {missing[0]!r}. Name the architecture that the file was written with."
+            f"{backbone}: the weights are not those of {record.architecture}: {wrong}. Name the architecture that the file was "
+            "written with."
         )
     # The classifier of the pre-training classes is not part of the encoder.
     return {name: t.float() if t.is_floating_point() else t for name, t in state.items() if name in wanted}
@@ -188,32 +186,6 @@ def downloaded(backbone: Backbone, load: Callable[[], nn.Module]) -> dict[str, T
             "are downloaded on first use. Without a network, put the file here and declare "
             "LocalWeights(architecture, path)."
         ) from error
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a local file of weights.
-
-    Raises
-    ------
-    ModelError
-        The file is missing or damaged, or is a pickle of objects.
-    """
-    if not path.is_file():
-        raise ModelError(f"LocalWeights: {path} does not exist. Give the path of a .safetensors or a state-dict file.")
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise ModelError(f"LocalWeights: {path} is damaged ({error}).") from error
-    except Exception as error:
-        raise ModelError(
-            f"LocalWeights: {path} is not a plain state dict ({type(error).__name__}): a pickle of objects can run code "
-            "when it is loaded and is refused. In the program that wrote it, save model.state_dict() with safetensors."
-        ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise ModelError(f"LocalWeights: {path} holds no state dict: expected names with tensors.")
-    return state
 
 
 def closest(name: str, known: Iterable[str]) -> str:

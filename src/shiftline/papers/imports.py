@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from shiftline.backbones.open_clip import OpenClip
@@ -12,7 +13,14 @@ from shiftline.launch.interchange import publish_import, publish_model
 from shiftline.store.artifacts import Store
 
 
-def import_file(store: Store, path: Path, *, architecture: str | None = None) -> str:
+def import_file(
+    store: Store,
+    path: Path,
+    *,
+    architecture: str | None = None,
+    weights: str = "ema",
+    say: Callable[[str], None] = lambda note: None,
+) -> str:
     """Publish the model of a file as an artifact.
 
     Parameters
@@ -20,6 +28,10 @@ def import_file(store: Store, path: Path, *, architecture: str | None = None) ->
     architecture : str, optional
         "timm:NAME" or "open_clip:NAME:TAG" (OpenAI's unless given), for a file that says nothing about itself. A classifier that
         the program of the WiSE-FT paper wrote is known by its names, and its CLIP by its shapes.
+    weights : str
+        "ema" or "raw", of a checkpoint that holds both.
+    say : callable
+        Is given a line for each choice that was made.
 
     Returns
     -------
@@ -35,9 +47,11 @@ def import_file(store: Store, path: Path, *, architecture: str | None = None) ->
 
     library, _, name = (architecture or "").partition(":")
     if library == "timm" or says_what_it_is(path):
-        return publish_model(store, path, *from_library(path, architecture))
+        return publish_model(store, path, *from_library(path, architecture, weights=weights, say=say))
     if library not in ("", "open_clip") or (library and not name):
         raise ModelError(f"--architecture {architecture}: expected timm:NAME or open_clip:NAME:TAG.")
+    if weights != "ema":
+        raise ModelError(f"--weights {weights}: only files of timm models may hold two sets of weights. Leave it out for {path}.")
     clip, _, tag = name.partition(":")
     return import_classifier(store, path, OpenClip(clip, tag or "openai") if library else None)
 
