@@ -243,6 +243,28 @@ def test_a_broken_jpeg_names_its_id_through_every_reader(tmp_path):
             reader.images(np.array([0, 1, 2]))
 
 
+@pytest.mark.parametrize("damaged", [[0], [2], [0, 1], [1, 2], [0, 1, 2]])
+def test_what_the_writer_takes_every_reader_reads(tmp_path, damaged, capsys):
+    folder = jpeg_files(tmp_path / "in", pictures(3, height=48, width=64))
+    files = sorted(folder.rglob("*.jpg"))
+    for number in damaged:
+        data = bytearray(files[number].read_bytes())
+        data[len(data) // 2 : len(data) // 2 + 2] = b"\xff\xd9"  # An end marker half way: Pillow reads what is before it.
+        files[number].write_bytes(data)
+    write_image_folder(DataFolder(tmp_path), SPLIT, folder, encoding=Encoding("original"))
+    ids, boxes = np.arange(3), np.array([[0, 0, 48, 64], [8, 8, 32, 32], [0, 16, 40, 40]])
+    plain, *native = readers(DataFolder(tmp_path).beton(SPLIT))
+    for reader in native:
+        images, crops = reader.images(ids), reader.crops(ids, boxes, 32)
+        for number in range(3):
+            if number in damaged:
+                np.testing.assert_array_equal(images[number], plain.images(ids)[number])
+                np.testing.assert_array_equal(crops[number], plain.crops(ids, boxes, 32)[number])
+            else:
+                assert np.abs(images[number].astype(int) - plain.images(ids)[number]).mean() < 4
+    assert "libjpeg-turbo refuses some of its images" in capsys.readouterr().err
+
+
 def test_a_changed_file_is_an_error_that_names_both_contents(tmp_path):
     sidecar = write(tmp_path, pictures())
     data = bytearray(sidecar.beton.read_bytes())

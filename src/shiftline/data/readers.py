@@ -114,18 +114,18 @@ class PlainReader(Reader):
     def _crops(self, ids: np.ndarray, boxes: np.ndarray, out: np.ndarray) -> None:
         from PIL import Image
 
-        side = out.shape[1]
+        side = out.shape[1:3]
         for target, row, (top, left, height, width) in zip(out, ids, boxes, strict=True):
             pixels = self._image(int(row))
-            if (height, width) == (side, side):
+            if (height, width) == side:
                 target[:] = pixels[top : top + height, left : left + width]
             else:
                 box = (left, top, left + width, top + height)
-                target[:] = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, box=box)
+                target[:] = Image.fromarray(pixels).resize(side[::-1], Image.Resampling.BICUBIC, box=box)
 
 
 class FfcvReader(Reader):
-    """FFCV's native decoder and resizer (libjpeg-turbo, OpenCV), called from our own loop.
+    """FFCV's native decoder and resizer (libjpeg-turbo, OpenCV), called from our own loop; Pillow for images that it refuses.
 
     FFCV's `Loader` is not used: it reuses the memory of earlier batches, hangs when a worker raises, and changes torch's
     number of threads. The loop is compiled with numba for large files and runs as Python for small ones, where compiling
@@ -150,9 +150,13 @@ class FfcvReader(Reader):
     def _crops(self, ids: np.ndarray, boxes: np.ndarray, out: np.ndarray) -> None:
         scratch = np.empty(self._largest * 3, dtype=np.uint8)
         index = self.index
-        bad = self._decode(ids, boxes, out, scratch, self.memory, index.pointer, index.size, index.height, index.width, index.mode)
-        if bad >= 0:
-            raise self._undecodable(int(ids[bad]), "libjpeg-turbo refuses it")
+        where = (self.memory, index.pointer, index.size, index.height, index.width, index.mode)
+        while (bad := self._decode(ids, boxes, out, scratch, *where)) >= 0:
+            # What Pillow reads with a warning, such as an end marker half way, libjpeg-turbo refuses. The writer took it.
+            one = slice(bad, bad + 1)
+            PlainReader(index)._crops(ids[one], boxes[one], out[one])
+            _say_once(f"{index.path}: libjpeg-turbo refuses some of its images, and Pillow reads them: they are read with Pillow.")
+            ids, boxes, out = ids[bad + 1 :], boxes[bad + 1 :], out[bad + 1 :]
 
 
 _loops: dict[bool, Callable[..., int]] = {}
