@@ -161,7 +161,7 @@ def _show_listing(split: str, listing: Listing) -> None:
     )
     for label, name in enumerate(listing.classes):
         print(f"  {label:>4}  {name}  {counted(counts[label], 'image')}")
-    say_notes(listing)
+    say_notes(listing.notes)
 
 
 def _family(known: Catalogue, name: str, split: list[str] | None) -> DatasetFamily:

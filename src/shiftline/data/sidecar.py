@@ -32,6 +32,7 @@ class Sidecar:
     file: Mapping[str, Any]
     official: Mapping[str, Any]
     skipped: Sequence[str]
+    chosen: Sequence[str]
 
 
 class DataFolder:
@@ -108,7 +109,9 @@ class DataFolder:
             listing=document["listing"],
             shares={(name, found["fingerprint"]): found["count"] for name, found in document.get("shares", {}).items()},
         )
-        return Sidecar(split, beton, record, document["recipe"], file, document["official"], document["skipped"])
+        return Sidecar(
+            split, beton, record, document["recipe"], file, document["official"], document["skipped"], document.get("chosen", ())
+        )
 
     def written(self) -> list[Split]:
         """Return every split that is written, by name."""

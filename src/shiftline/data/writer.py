@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 
 from shiftline.contracts.distributions import Split
+from shiftline.contracts.require import counted
 from shiftline.data import beton
+from shiftline.data.decoding import BLENDED, decode_file, to_rgb
 from shiftline.data.examples import Description, Encoding, Example
 from shiftline.data.sidecar import SCHEMA, DataFolder, Sidecar
 from shiftline.errors import DataError
@@ -35,6 +37,7 @@ class _Encoded:
     height: int
     width: int
     source_sha256: bytes
+    chosen: tuple[str, ...]
 
 
 def write_split(
@@ -77,7 +80,7 @@ def write_split(
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary, metadata = temporary_beside(final), temporary_beside(folder.metadata(split))
         try:
-            hashes, skipped = _write_beton(
+            hashes, skipped, chosen = _write_beton(
                 temporary, split, examples, encoding, threads, page, skip_damaged=skip_damaged, advance=advance
             )
             examples = [example for row, example in enumerate(examples) if row not in skipped]
@@ -86,6 +89,7 @@ def write_split(
                 raise DataError(f"{split}: {len(examples)} examples were written, {len(index)} can be read.")
             document = _describe(split, examples, classes, encoding, index, hashes, description)
             document["skipped"] = list(skipped.values())
+            document["chosen"] = chosen
             document["shares"] = _shared(folder, split, hashes, document["parts"])
             # The time is set before the rename: the sidecar then describes the file that readers will see.
             os.utime(temporary, ns=(0, 0))
@@ -135,12 +139,13 @@ def _write_beton(
     *,
     skip_damaged: bool,
     advance: Callable[[], None],
-) -> tuple[list[bytes], dict[int, str]]:
-    """Write the file; return the sha256 of every example's source bytes, and what was skipped, by position."""
+) -> tuple[list[bytes], dict[int, str], list[str]]:
+    """Write the file; return every example's source digest, what was skipped, by position, and what was chosen for images."""
     rows = np.zeros(len(examples), dtype=beton.ROW)
     table = np.zeros(len(examples), dtype=beton.ALLOCATION)
     hashes: list[bytes] = []
     damaged: dict[int, str] = {}
+    chosen: dict[str, list[str]] = {}
     written = 0
     position = beton.data_start(len(examples), page=page)
     with path.open("wb") as stream:
@@ -166,6 +171,8 @@ def _write_beton(
             written += 1
             position += len(encoded.data)
             hashes.append(encoded.source_sha256)
+            for what in encoded.chosen:
+                chosen.setdefault(what, []).append(example.path or str(number))
         if damaged and not (skip_damaged and written):
             shown = "\n  ".join([*list(damaged.values())[:20], *(["..."] if len(damaged) > 20 else [])])
             raise DataError(
@@ -178,7 +185,13 @@ def _write_beton(
         stream.write(beton.header_bytes(written, position, page=page) + rows[:written].tobytes())
         stream.flush()
     sync(path)
-    return hashes, damaged
+    return hashes, damaged, [_in_words(what, paths) for what, paths in chosen.items()]
+
+
+def _in_words(what: str, paths: Sequence[str]) -> str:
+    """Return which images something was chosen for: "2 images have several frames ... (a.gif, b.gif)"."""
+    one = what.replace("have ", "has ", 1) if len(paths) == 1 else what
+    return f"{counted(len(paths), 'image')} {one} ({', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''})"
 
 
 def _encode_all(examples: Sequence[Example], encoding: Encoding, threads: int) -> Iterator[tuple[Example, _Encoded | Exception]]:
@@ -198,24 +211,29 @@ def _encode_all(examples: Sequence[Example], encoding: Encoding, threads: int) -
 
 
 def _encode(example: Example, encoding: Encoding) -> _Encoded:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     given = example.source() if callable(example.source) else example.source
     if not isinstance(given, (Path, bytes)):
+        chosen: tuple[str, ...] = ()
         if not isinstance(given, np.ndarray):
-            given = np.asarray(ImageOps.exif_transpose(given).convert("RGB"))
+            upright, chosen = to_rgb(given)
+            given = np.asarray(upright)
         pixels = np.ascontiguousarray(given)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise ValueError(f"expected uint8 pixels of shape (H, W, 3), got {pixels.dtype} {pixels.shape}")
         source = struct.pack("<3q", *pixels.shape) + pixels.tobytes()
         image = Image.fromarray(pixels)
-        keep = None
+        keep = False
     else:
         source = given if isinstance(given, bytes) else given.read_bytes()
-        image, keep = _open(source)
+        image, keep, chosen = decode_file(source)
+        if BLENDED in chosen:
+            # Of the same bytes other pixels could be made, and the fingerprint is of what was read.
+            source += BLENDED.encode()
     sha = hashlib.sha256(source).digest()
-    if encoding.format == "original" and keep is not None:
-        return _Encoded(keep, beton.JPEG, image.height, image.width, sha)
+    if encoding.format == "original" and keep:
+        return _Encoded(source, beton.JPEG, image.height, image.width, sha, chosen)
     if encoding.short_side is not None and min(image.size) > encoding.short_side:
         scale = encoding.short_side / min(image.size)
         width, height = (max(encoding.short_side, round(side * scale)) for side in image.size)
@@ -223,8 +241,8 @@ def _encode(example: Example, encoding: Encoding) -> _Encoded:
     if encoding.format == "jpeg":
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=encoding.quality, subsampling=0)
-        return _Encoded(buffer.getvalue(), beton.JPEG, image.height, image.width, sha)
-    return _Encoded(np.asarray(image).tobytes(), beton.RAW, image.height, image.width, sha)
+        return _Encoded(buffer.getvalue(), beton.JPEG, image.height, image.width, sha, chosen)
+    return _Encoded(np.asarray(image).tobytes(), beton.RAW, image.height, image.width, sha, chosen)
 
 
 def check_readable(example: Example) -> None:
@@ -233,22 +251,6 @@ def check_readable(example: Example) -> None:
         _encode(example, Encoding("raw"))
     except Exception as error:
         raise DataError(f"{example.path or 'an example'} cannot be read: {type(error).__name__}: {error}") from error
-
-
-def _open(source: bytes) -> tuple[Any, bytes | None]:
-    """Decode a file to RGB; also return its bytes where every reader decodes them to the same upright RGB image."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        image = Image.open(io.BytesIO(source))
-    except UnidentifiedImageError:
-        raise ValueError("no image file") from None
-    upright = image.getexif().get(0x0112, 1) == 1
-    plain_jpeg = image.format == "JPEG" and image.mode == "RGB" and upright
-    image.load()
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        raise ValueError(f"it has the mode {image.mode} (more than 8 bits per channel): convert it to 8 bits first")
-    return ImageOps.exif_transpose(image).convert("RGB"), source if plain_jpeg else None
 
 
 def fingerprint(encoding: Encoding, hashes: Iterable[bytes], labels: Iterable[int]) -> str:

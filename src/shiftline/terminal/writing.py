@@ -69,13 +69,13 @@ def write_shown(
             advance=lambda: bars.advance(task),
         )
     say_written(folder, split, quiet=quiet)
-    say_notes(listing)
+    say_notes((*listing.notes, *sidecar.chosen))
     return sidecar
 
 
-def say_notes(listing: Listing) -> None:
-    """Print what was left out of a folder: not held back by --quiet, which is about progress."""
-    for note in listing.notes:
+def say_notes(notes: Iterable[str]) -> None:
+    """Print what was left out or chosen: not held back by --quiet, which is about progress."""
+    for note in notes:
         print(f"  note: {note}", file=sys.stderr)
 
 
