@@ -18,7 +18,9 @@ from shiftline.terminal.progress import progress_bars
 
 if TYPE_CHECKING:
     from shiftline.contracts.distributions import Split
+    from shiftline.data.examples import Encoding
     from shiftline.data.family import DatasetFamily, Listing
+    from shiftline.data.sidecar import DataFolder
     from shiftline.datasets.catalogue import Catalogue
 
 From = Annotated[
@@ -136,6 +138,7 @@ def data_write(
     skipped = []
     for wanted in list(listings):
         if folder.has(Split(name, wanted)) and not again:
+            _check_unchanged(folder, Split(name, wanted), listings[wanted], requested)
             print(f"{name}/{wanted}: written already, fingerprint {folder.open(Split(name, wanted)).record.fingerprint[:12]}")
             del listings[wanted]
     for wanted, listing in listings.items():
@@ -149,6 +152,20 @@ def data_write(
             print(f"  note: the published split has {counted(published, 'image')}", file=sys.stderr)
     if skipped:
         print(f"{counted(len(skipped), 'image')} could not be read, left out:", *skipped, sep="\n  ", file=sys.stderr)
+
+
+def _check_unchanged(folder: DataFolder, split: Split, listing: Listing, requested: Encoding | None) -> None:
+    """Refuse to call a split written already that was written from other files, or in another way than is asked for now."""
+    from shiftline.data.provenance import changes_since_written
+
+    changed = changes_since_written(folder, split, listing.examples)
+    if not changed and requested is not None and requested.as_json() != dict(folder.open(split).recipe):
+        changed = f"another format: {folder.open(split).recipe}, {requested.as_json()} is asked for"
+    if changed:
+        raise DataError(
+            f"{split} was written before, and its source differs now: {changed}. --again writes it again: studies then get new "
+            "keys, and what was computed on the old images keeps its own."
+        )
 
 
 def _show_listing(split: str, listing: Listing) -> None:

@@ -33,6 +33,7 @@ class Sidecar:
     official: Mapping[str, Any]
     skipped: Sequence[str]
     chosen: Sequence[str]
+    files: Mapping[str, Any]
 
 
 class DataFolder:
@@ -110,7 +111,15 @@ class DataFolder:
             shares={(name, found["fingerprint"]): found["count"] for name, found in document.get("shares", {}).items()},
         )
         return Sidecar(
-            split, beton, record, document["recipe"], file, document["official"], document["skipped"], document.get("chosen", ())
+            split,
+            beton,
+            record,
+            document["recipe"],
+            file,
+            document["official"],
+            document["skipped"],
+            document.get("chosen", ()),
+            document.get("files", {}),
         )
 
     def written(self) -> list[Split]:

@@ -25,6 +25,7 @@ from shiftline.contracts.require import counted
 from shiftline.data import beton
 from shiftline.data.decoding import BLENDED, decode_file, to_rgb
 from shiftline.data.examples import Description, Encoding, Example
+from shiftline.data.provenance import state_of_files
 from shiftline.data.sidecar import SCHEMA, DataFolder, Sidecar
 from shiftline.errors import DataError
 from shiftline.store.files import disk_errors, sha256_of, sync, temporary_beside, write_record
@@ -90,6 +91,7 @@ def write_split(
             document = _describe(split, examples, classes, encoding, index, hashes, description)
             document["skipped"] = list(skipped.values())
             document["chosen"] = chosen
+            document["files"] = state_of_files(examples)
             document["shares"] = _shared(folder, split, hashes, document["parts"])
             # The time is set before the rename: the sidecar then describes the file that readers will see.
             os.utime(temporary, ns=(0, 0))

@@ -1,0 +1,67 @@
+"""Whether a written split is still what its source holds: names first, then sizes and times, and bytes where times differ."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from shiftline.contracts.distributions import Split
+from shiftline.contracts.require import counted
+from shiftline.data.decoding import BLENDED
+from shiftline.data.examples import Example
+from shiftline.data.sidecar import DataFolder
+
+
+def state_of_files(examples: Sequence[Example]) -> dict[str, Any]:
+    """Return what is recorded of the files that a split is made of: digests of their sizes, and of their times of change."""
+    sizes, times = hashlib.sha256(), hashlib.sha256()
+    for example in examples:
+        if isinstance(example.source, Path):
+            stat = example.source.stat()
+            sizes.update(f"{example.path}\0{stat.st_size}\n".encode())
+            times.update(f"{example.path}\0{stat.st_mtime_ns}\n".encode())
+    return {"sizes": sizes.hexdigest(), "times": times.hexdigest()}
+
+
+def changes_since_written(folder: DataFolder, split: Split, examples: Sequence[Example]) -> str:
+    """Return in words how the examples differ from those that a split was written from; nothing where they are the same.
+
+    Files are read only where their sizes are the same and their times are not. A file with other bytes, and the size and time of
+    the old one, is not seen.
+    """
+    from pyarrow import parquet
+
+    sidecar = folder.open(split)
+    examples = [e for e in examples if not any(line.startswith(f"{e.path}: ") for line in sidecar.skipped)]
+    table = parquet.read_table(folder.metadata(split), columns=["path", "label", "group", "source_sha256"]).to_pydict()
+    before, now = set(table["path"]), {example.path for example in examples}
+    said = [
+        f"{counted(len(paths), 'image')} {what} ({', '.join(sorted(paths)[:3])}{', ...' if len(paths) > 3 else ''})"
+        for what, paths in (("more", now - before), ("less", before - now))
+        if paths
+    ]
+    if said:
+        return ", ".join(said)
+    written = list(zip(table["path"], table["label"], table["group"], strict=True))
+    if written != [(example.path, example.label, example.group) for example in examples]:
+        return "other labels, groups or another order of the same images"
+    recorded, found = sidecar.files, state_of_files(examples)
+    if not recorded or recorded == found:
+        return ""
+    if recorded["sizes"] != found["sizes"]:
+        return "images of other sizes in bytes"
+    changed = [
+        example.path
+        for example, sha in zip(examples, table["source_sha256"], strict=True)
+        if isinstance(example.source, Path) and sha not in _digests(example.source.read_bytes())
+    ]
+    if not changed:
+        return ""
+    return f"{counted(len(changed), 'image')} with other bytes ({', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''})"
+
+
+def _digests(source: bytes) -> tuple[str, str]:
+    """Return the digests under which a file may be written: with what was chosen for its pixels, or without."""
+    return hashlib.sha256(source).hexdigest(), hashlib.sha256(source + BLENDED.encode()).hexdigest()

@@ -1,0 +1,94 @@
+"""A split that is written already: the same source is left alone, another one is never taken for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from test_cli import error, ok
+
+
+def picture(path, seed, channels=3):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, channels), dtype=np.uint8)).save(path)
+
+
+@pytest.fixture
+def source(tmp_path):
+    root = tmp_path / "in"
+    for number in range(3):
+        picture(root / "cat" / f"{number}.png", number)
+        picture(root / "dog" / f"{number}.png", 10 + number, channels=4)
+    return root
+
+
+def command(source, *more):
+    return ("data", "write", "own", "--split", "test", "--images", source, "--store", source.parent / "st", *more)
+
+
+def same_length(path):
+    """Change a file's last bytes, which no decoder looks at, and its time."""
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    os.utime(path, ns=(1, 1))
+
+
+CHANGES = {
+    "1 image more .cat/9.png.": lambda root: picture(root / "cat/9.png", 9),
+    "1 image less .dog/1.png.": lambda root: (root / "dog/1.png").unlink(),
+    "2 images more .* 1 image less": lambda root: [
+        (root / "dog/1.png").unlink(), picture(root / "dog/8.png", 8), picture(root / "cat/8.png", 8)
+    ],
+    "images of other sizes in bytes": lambda root: Image.new("RGB", (8, 8)).save(root / "cat/0.png"),
+    "1 image with other bytes .cat/2.png.": lambda root: same_length(root / "cat/2.png"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", CHANGES)
+def test_a_source_that_changed_is_said_and_written_on_demand(source, message):
+    ok(*command(source))
+    CHANGES[message](source)
+    said = error(*command(source))
+    assert re.search(message, said)
+    assert "--again writes it again" in said
+    ok(*command(source, "--again"))
+    assert "written already" in ok(*command(source))
+
+
+def test_labels_that_moved_are_said(source, tmp_path):
+    root = tmp_path / "numbers"
+    for name in ("1", "2"):
+        picture(root / name / "x.png", int(name))
+    ok(*command(root))
+    shutil.move(root / "1", root / "3")
+    assert "1 image more (3/x.png), 1 image less (1/x.png)" in error(*command(root))
+
+
+def test_the_same_source_is_left_alone_whatever_its_times(source):
+    ok(*command(source))
+    assert "written already" in ok(*command(source))
+    for path in source.rglob("*.png"):
+        os.utime(path, ns=(5, 5))
+    assert "written already" in ok(*command(source))
+    moved = source.rename(source.with_name("moved"))
+    assert "written already" in ok(*command(moved))
+
+
+def test_images_that_were_skipped_are_no_change(source):
+    (source / "cat" / "bad.png").write_text("no picture")
+    ok(*command(source, "--skip-damaged"))
+    assert "written already" in ok(*command(source, "--skip-damaged"))
+    (source / "cat" / "bad.png").unlink()
+    assert "written already" in ok(*command(source))
+
+
+def test_another_format_is_never_called_written(source):
+    ok(*command(source))
+    assert "another format" in error(*command(source, "--format", "jpeg", "--short-side", "4"))
+    ok(*command(source, "--format", "jpeg", "--short-side", "4", "--again"))
+    assert "written already" in ok(*command(source, "--format", "jpeg", "--short-side", "4"))
