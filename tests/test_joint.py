@@ -132,6 +132,9 @@ def test_the_parts_are_what_they_say():
         drawn.append(robustness(pair.reference.correct[:, rows].mean(axis=1), pair.shifted.correct[:, others].mean(axis=1)))
     drawn = np.array(drawn)
     apart = (drawn - drawn.mean(axis=0)).var(axis=1, ddof=1).mean() / 4
+    for side in ("low", "high"):
+        whole_half = np.linalg.norm([row[f"line_{side}"], row[f"images_{side}"], row["seeds"]])
+        assert abs(row[side] - row["effective_robustness"]) == pytest.approx(whole_half, rel=1e-9)
     images = (row["images_low"] + row["images_high"]) / 2
     assert images == pytest.approx(1.96 * np.sqrt(max(drawn.mean(axis=1).var(ddof=1) - apart, 0)), rel=0.12)
     assert row["low"] < row["effective_robustness"] < row["high"]
@@ -404,7 +407,7 @@ def test_holm_is_that_of_statsmodels(values):
 
 
 def test_a_comparison_finds_what_was_planted():
-    table, answers, truth = study(seed=1, images=4000, seed_spread=0.02)
+    table, answers, truth = study(seed=1, images=4000, replicates=6, seed_spread=0.02)
     found = compare(table, answers, "new", "baseline 3", baseline="baseline", resamples=400).set_index("shift")
     assert (found["p_er_holm"] < 0.001).all()
     assert found["p_images"].isna().all()
@@ -418,6 +421,18 @@ def test_a_comparison_finds_what_was_planted():
         compare(table, answers, "newer", "new 0", baseline="baseline")
     with pytest.raises(AnalysisError, match="no stored answers to compare"):
         compare(table, {}, "new 0", "new 1", baseline="baseline")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_models_at_one_place_have_no_line_between_them(seed):
+    """Equal accuracies on the reference: the line moves both alike, exactly, whatever the rounding of its covariance."""
+    table, answers, _ = study(seed, replicates=2, images=400)
+    for pair in answers.values():
+        pair.reference.correct[-1] = pair.reference.correct[-2]
+    at = (table["distribution"] == "reference") & (table["model"] == "new 1")
+    table.loc[at, "value"] = answers["shift 0"].reference.of(["new 1"]).correct.mean()
+    found = compare(table, answers, "new 0", "new 1", baseline="baseline", resamples=50)
+    assert found["p_er"].between(0, 1).all()
 
 
 @pytest.mark.slow

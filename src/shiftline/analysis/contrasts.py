@@ -92,11 +92,9 @@ class Contrast:
         if not np.isfinite(self.value):
             return Estimate(np.nan, np.nan, np.nan, missing, missing, missing)
         tail = (1 + check_level(level)) / 2
-        line, images, seeds = self._line(tail), self._images(tail), self._seeds
-        z = special.ndtri(tail)
-        ends = [np.hypot(_joined(side / z, seeds, tail), part) for side, part in zip(images, line, strict=True)]
-        alone = Halves(*[_joined(0.0, seeds, tail)] * 2) if seeds else missing
-        return Estimate(self.value, self.value - ends[0], self.value + ends[1], line, images, alone)
+        line, images, seeds = self._line(tail), self._images(tail), self._seeds(tail)
+        low, high = np.linalg.norm([line, images, seeds or (0.0, 0.0)], axis=0)
+        return Estimate(self.value, self.value - float(low), self.value + float(high), line, images, seeds or missing)
 
     def p_value(self, margin: float = 0.0) -> float:
         """Return the two-sided p-value of the hypothesis that the sum is `margin`: 1 minus the level whose interval ends there."""
@@ -130,21 +128,19 @@ class Contrast:
         )
         rows = [t.panel.design[t.members].mean(axis=0) for t in terms]
         lines = [t.panel.fit.estimate for t in terms]
-        covariance = np.array(
-            [
-                [a @ one.covariance(other) @ b for b, other in zip(rows, lines, strict=True)]
-                for a, one in zip(rows, lines, strict=True)
-            ]
-        ).reshape(len(terms), len(terms))
-        variance = float(slopes @ covariance @ slopes)
-        if not terms or variance <= 0:
-            return terms, anchors, np.zeros(len(terms)), np.inf
         along: dict[int, Floats] = {}
         for t, slope, row in zip(terms, slopes, rows, strict=True):
             along[id(t.panel)] = along.get(id(t.panel), 0.0) + slope * row
-        panels = {id(t.panel): t.panel for t in terms}
-        df = min(float(panels[key].fit.estimate.degrees_of_freedom(way[None])[0]) for key, way in along.items() if way.any())
-        return terms, anchors, covariance @ slopes / np.sqrt(variance), df
+        # Summed by panel first: two models at one place cancel to exactly nothing here, and only up to rounding afterwards.
+        moved = {id(t.panel): (t.panel.fit.estimate, along[id(t.panel)]) for t in terms if along[id(t.panel)].any()}
+        variance = sum(float(a @ one.covariance(other) @ b) for one, a in moved.values() for other, b in moved.values())
+        if variance <= 0:
+            return terms, anchors, np.zeros(len(terms)), np.inf
+        steps = np.array(
+            [sum(float(a @ one.covariance(other) @ b) for other, b in moved.values()) for a, one in zip(rows, lines, strict=True)]
+        )
+        df = min(float(estimate.degrees_of_freedom(way[None])[0]) for estimate, way in moved.values())
+        return terms, anchors, steps / np.sqrt(variance), df
 
     def _line(self, tail: float) -> Halves:
         terms, anchors, steps, df = self._worst
@@ -205,26 +201,23 @@ class Contrast:
 
     # ---- the seeds ---------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def _seeds(self) -> list[tuple[float, int]]:
-        """Return the variance of each mean over replicates, and its degrees of freedom."""
+    def _seeds(self, tail: float) -> Halves | None:
+        """Return what the means over replicates leave unknown; None where no mean is taken.
+
+        Each mean has its own t, by the number of its replicates, as the images have theirs. Degrees of freedom pooled with those of
+        the images (Welch & Satterthwaite) are too many where two or three replicates happen to agree.
+        """
         sums: dict[tuple[int, ...], Floats] = {}
         for t in self.terms:
             key = tuple(t.members.tolist())
             sums[key] = sums.get(key, 0.0) + t.values
-        return [(float(own.var(ddof=1)) / len(own), len(own) - 1) for own in sums.values() if len(own) > 1]
+        means = [own for own in sums.values() if len(own) > 1]
+        halves = [special.stdtrit(len(own) - 1, tail) * own.std(ddof=1) / np.sqrt(len(own)) for own in means]
+        return Halves(*[float(np.linalg.norm(halves))] * 2) if halves else None
 
 
 def _mean(values: Floats, term: Term) -> float:
     return float(values[term.members].mean())
-
-
-def _joined(sd: float, seeds: Sequence[tuple[float, int]], tail: float) -> float:
-    """Return the half-width of images and seeds: degrees of freedom by Welch and Satterthwaite."""
-    total = sd**2 + sum(variance for variance, _ in seeds)
-    spread = sum(variance**2 / df for variance, df in seeds)
-    t = special.stdtrit(total**2 / spread, tail) if spread > 0 else special.ndtri(tail)
-    return float(t * np.sqrt(total))
 
 
 @dataclass(frozen=True, eq=False)

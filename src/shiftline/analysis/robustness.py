@@ -85,16 +85,15 @@ def joint_effective_robustness(
 ) -> pd.DataFrame:
     """Return effective robustness, averaged over replicates, with an interval for all that is uncertain about it.
 
-    ``ER(f) = acc_shift(f) - beta(acc_ref(f))``. With the prediction B and the ends B_lo, B_hi of its interval, and the half-width t
-    of images and seeds on the scale of accuracies, the interval goes from ``ER - sqrt(t^2 + (B_hi - B)^2)`` to
-    ``ER + sqrt(t^2 + (B - B_lo)^2)`` (MOVER, Zou & Donner 2008):
+    ``ER(f) = acc_shift(f) - beta(acc_ref(f))``. With the prediction B and the ends B_lo, B_hi of its interval, and the half-widths
+    a of the images and s of the seeds on the scale of accuracies, the interval goes from ``ER - sqrt(a^2 + s^2 + (B_hi - B)^2)``
+    to ``ER + sqrt(a^2 + s^2 + (B - B_lo)^2)`` (MOVER, Zou & Donner 2008):
 
     - the line: t-based from its residuals, over clusters of baseline models where there are some;
     - the images: a bootstrap over source ids, which all models (the baselines too, whose line is fitted again) and both axes
       share; exact binomial ends of the model's own accuracy; where a shift has no stored answers, by numbers of examples alone;
-    - the seeds: ``s / sqrt(m)`` over m replicates, which holds what the images do to each replicate apart; for one replicate it is
-      unknown, and the interval is conditional on its seed. Images and seeds together have the degrees of freedom of Welch and
-      Satterthwaite.
+    - the seeds: ``t(m - 1) sd / sqrt(m)`` over m replicates, which holds what the images do to each replicate apart; for one
+      replicate it is unknown, and the interval is conditional on its seed.
 
     Averages over shifts are averages of per-shift values; lines over the same baseline models move together, and so do images.
 
