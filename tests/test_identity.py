@@ -59,6 +59,7 @@ distributions = st.recursive(
         st.builds(lambda d, t: d.shifted(t), below, transforms),
         st.builds(lambda d, i: d.indices(i), below, st.sets(st.integers(0, 50), min_size=1)),
         st.builds(lambda d, r: d.class_rates(r), below, st.lists(st.floats(0.1, 1), min_size=1, max_size=5)),
+        st.builds(lambda d, f, s: d.parts(f, 1 - f, seed=s)[s % 2], below, st.floats(0.01, 0.99), st.integers(0, 9)),
         st.builds(lambda d, k, s: d.few_shot(k, seed=s), below, st.integers(1, 9), st.integers(0, 9)),
         st.builds(lambda d, f: d.label_noise(f), below, st.floats(0, 1)),
     ),

@@ -8,7 +8,9 @@ The methods of `Distribution` make the classes below it, which is why base and s
 
 from __future__ import annotations
 
+import itertools
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -59,8 +61,20 @@ class Distribution(Declaration):
         """Keep a random share of the examples; smaller shares of one seed are nested in larger ones."""
         return Fraction(self, share, seed)
 
+    def parts(self, *shares: float, seed: int = 0) -> tuple[Distribution, ...]:
+        """Cut it into disjoint random parts with these shares of every class: ``train, val, test = whole.parts(0.7, 0.1, 0.2)``.
+
+        Shares are fractions of the examples of each class, rounded so that the parts of all shares together are the whole where
+        the shares sum to 1. Parts of one call may be trained on and evaluated in one study.
+        """
+        return tuple(Part(self, tuple(shares), position, seed) for position in range(len(shares)))
+
     def indices(self, ids: Iterable[int]) -> Distribution:
-        """Keep the examples with these ids, in id order."""
+        """Keep the examples with these ids, in id order.
+
+        Ids are positions in the order in which the data were written, which is no random order: images of folders are sorted by
+        class. `parts`, `fraction` and `few_shot` draw at random.
+        """
         return Indices(self, tuple(int(i) for i in ids))
 
     def class_rates(self, rates: Sequence[float], *, seed: int = 0, fresh: bool = False) -> Distribution:
@@ -156,6 +170,14 @@ class Distribution(Declaration):
     def kept_ids(self) -> frozenset[int] | None:
         """The ids that it can contain, where `indices` says so; None for any."""
         return None
+
+    def is_apart_from(self, other: Distribution) -> bool:
+        """Return whether it cannot share an example with another one of its source: by `indices`, or as another of the `parts`."""
+        ids, others = self.kept_ids, other.kept_ids
+        if ids is not None and others is not None and not ids & others:
+            return True
+        mine, theirs = ([step for step in one.chain() if isinstance(step, Part)] for one in (self, other))
+        return any(a.is_other_part(b) for a in mine for b in theirs)
 
     def chain(self) -> Iterator[Distribution]:
         """Yield it and what it is made of, down to the split."""
@@ -287,6 +309,51 @@ class Fraction(Derived):
         return f"{self.of} {self.share:.3g}"
 
 
+class Part(Derived):
+    """One of several disjoint random parts, with the same share of every class."""
+
+    tag = "part"
+    is_subset = True
+    shares: tuple[float, ...]
+    position: int
+    seed: int = 0
+
+    def validate(self) -> None:
+        super().validate()
+        require(
+            all(0 < share <= 1 for share in self.shares) and sum(self.shares) <= 1 + ROUNDING,
+            f"parts({', '.join(f'{share:g}' for share in self.shares)}): expected shares above 0 that sum to 1 at most.",
+        )
+        require(0 <= self.position < len(self.shares), f"parts(): there is no part {self.position} of {len(self.shares)}.")
+
+    def is_other_part(self, other: Part) -> bool:
+        """Return whether another part was cut from the same whole, in the same way, and is not this one."""
+        return self.position != other.position and self == other.replace(position=self.position)
+
+    def count(self, records: Records) -> int:
+        if not self._whole_split:
+            return self.of.count(records)
+        return sum(stop - start for start, stop in map(self._bounds, records[self.source].class_counts))
+
+    def select(self, view: View) -> View:
+        import numpy as np
+
+        order = view.ranked("parts", self.seed)
+        kept = []
+        for label in np.unique(view.labels):
+            of_class = order[view.labels[order] == label]
+            kept.append(of_class[slice(*self._bounds(len(of_class)))])
+        return view.keep(view.ids[np.sort(np.concatenate(kept))])
+
+    def _bounds(self, count: int) -> tuple[int, int]:
+        """Return where the part begins and ends among the examples of a class."""
+        start, stop = (math.floor(sum(self.shares[:n]) * count + 0.5 + ROUNDING) for n in (self.position, self.position + 1))
+        return min(start, count), min(stop, count)
+
+    def __str__(self) -> str:
+        return f"{self.of} part {self.position + 1} of {len(self.shares)}"
+
+
 class Indices(Derived):
     """The examples with the given ids."""
 
@@ -316,6 +383,18 @@ class Indices(Derived):
             max(self.ids) < record.count,
             f"{name}: indices() asks for id {max(self.ids)}, {self.source} has ids 0 to {record.count - 1}.",
         )
+        first, last = self.ids[0], self.ids[-1]
+        if not record.is_sorted or len(self.ids) < max(2, last - first + 1):
+            return
+        ends = list(itertools.accumulate(record.class_counts))
+        kept = sum(bool(n) and end - n <= last and end > first for end, n in zip(ends, record.class_counts, strict=True))
+        there = sum(n > 0 for n in record.class_counts)
+        if kept < there:
+            warnings.warn(
+                f"{name}: indices() keeps the examples {first} to {last} of {self.source}, which are sorted by class: {kept} of "
+                f"its {there} classes. For random examples say .fraction(share), .few_shot(per_class) or .parts(share, ...).",
+                stacklevel=2,
+            )
 
     def select(self, view: View) -> View:
         import numpy as np

@@ -41,6 +41,8 @@ class SplitRecord:
         Digest of the files that a held-out split was cut from; splits of different listings may share examples.
     shares : mapping of (str, str) to int
         Examples that are, by content, also in another split of the data set, by its name and fingerprint.
+    is_sorted : bool
+        The examples are in the order of their classes: a range of ids is some classes.
     """
 
     fingerprint: str
@@ -55,6 +57,7 @@ class SplitRecord:
     subsets: tuple[str, ...] = ()
     listing: str = ""
     shares: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    is_sorted: bool = False
 
     @property
     def ids(self) -> tuple[str, ...]:

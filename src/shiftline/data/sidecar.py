@@ -109,6 +109,7 @@ class DataFolder:
             subsets=tuple(document["parts"]),
             listing=document["listing"],
             shares={(name, found["fingerprint"]): found["count"] for name, found in document.get("shares", {}).items()},
+            is_sorted=document.get("sorted", False),
         )
         return Sidecar(
             split,

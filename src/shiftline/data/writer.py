@@ -294,6 +294,7 @@ def _describe(
         "metrics": list(description.metrics),
         "metadata": metadata_digest(examples, description.official),
         "grouped": all(example.group for example in examples),
+        "sorted": bool((np.diff(index.labels) >= 0).all()),
         "parts": [name if "/" in name else f"{split.dataset}/{name}" for name in description.subsets or (split.split,)],
         "listing": description.listing,
         "official": dict(description.official),

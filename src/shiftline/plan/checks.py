@@ -139,11 +139,10 @@ def _check_disjoint(name: str, evaluated: Distribution, used: Distribution, spli
             )
         _check_contents(name, first, second, splits)
         return
-    ids, seen = evaluated.kept_ids, used.kept_ids
-    if ids is None or seen is None or ids & seen:
+    if not evaluated.is_apart_from(used):
         raise DeclarationError(
             f"{name} ({evaluated}) and {used} share examples of {second}: a model would be scored on what it was "
-            "trained or selected on. Use another split, or two disjoint indices() of this one."
+            "trained or selected on. Use another split, or two of the parts() of this one."
         )
 
 
