@@ -14,6 +14,7 @@ from shiftline.contracts.distributions import Split
 from shiftline.data import beton
 from shiftline.data.decoding import BLENDED, FRAMES, decode_file
 from shiftline.data.examples import Encoding, Example
+from shiftline.data.family import DatasetFamily
 from shiftline.data.readers import PlainReader
 from shiftline.data.sidecar import DataFolder
 from shiftline.data.writer import write_split
@@ -62,8 +63,8 @@ def test_more_than_8_bits_are_refused_and_not_cut(kind):
 @pytest.mark.parametrize(("suffix", "options"), [("GIF", {}), ("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True}), ("MPO", {})])
 def test_of_several_frames_the_first_is_taken_and_said(suffix, options):
     first, second = (Image.fromarray(np.full((8, 8, 3), shade, np.uint8)) for shade in (40, 200))
-    image, keep, chosen = decode_file(saved(first, suffix, save_all=True, append_images=[second], **options))
-    assert (keep, chosen) == (False, (FRAMES,))
+    image, stored, chosen = decode_file(saved(first, suffix, save_all=True, append_images=[second], **options))
+    assert (stored, chosen) == ("", (FRAMES,))
     assert np.abs(np.asarray(image).astype(int) - 40).max() <= 2
     assert decode_file(saved(first, suffix, **options))[2] == ()
 
@@ -98,11 +99,37 @@ def test_an_opaque_alpha_changes_nothing_and_is_not_said():
     assert chosen == ()
 
 
-def test_a_plain_jpeg_keeps_its_bytes_and_others_do_not():
+def test_only_bytes_that_a_plain_reader_decodes_alike_are_stored():
     plain = Image.fromarray(pixels(side=16))
-    assert decode_file(saved(plain, "JPEG"))[1:] == (True, ())
-    assert decode_file(saved(plain.convert("CMYK"), "JPEG"))[1:] == (False, ())
-    assert decode_file(saved(plain.convert("L"), "JPEG"))[1:] == (False, ())
+    assert decode_file(saved(plain, "JPEG"))[1:] == ("JPEG", ())
+    assert decode_file(saved(plain.convert("CMYK"), "JPEG"))[1:] == ("", ())
+    assert decode_file(saved(plain.convert("L"), "JPEG"))[1:] == ("", ())
+    assert decode_file(saved(plain))[1:] == ("PNG", ())
+    assert decode_file(saved(plain, "WEBP"))[1:] == ("WEBP", ())
+    assert decode_file(saved(plain, "BMP"))[1:] == ("", ())
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    assert decode_file(saved(plain, exif=turned))[1:] == ("", ())
+
+
+@pytest.mark.parametrize("suffix", ["PNG", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA", "LA"])
+def test_png_and_webp_keep_their_bytes_but_for_training(tmp_path, suffix, mode):
+    """Pixels and fingerprint are the same either way; raw pixels of drawings are ten times as large."""
+    image = Image.new("RGB", (96, 64), "white")
+    image.paste((200, 30, 10), (20, 10, 50, 40))
+    data = saved(image.convert(mode), suffix)
+    folder = DataFolder(tmp_path)
+    records = {}
+    for name in ("test", "train"):
+        split = Split(f"d-{name}", "x")
+        write_split(folder, split, [Example(data, 0)], classes=("a",), encoding=DatasetFamily().encoding(name))
+        records[name] = folder.open(split)
+    assert records["test"].record.fingerprint == records["train"].record.fingerprint
+    indexes = {name: beton.read_index(sidecar.beton) for name, sidecar in records.items()}
+    assert indexes["test"].size[0] == len(data) < indexes["train"].size[0] == 96 * 64 * 3
+    first, second = (PlainReader(index).images(np.array([0]))[0] for index in indexes.values())
+    np.testing.assert_array_equal(first, second)
 
 
 def test_what_was_chosen_is_counted_named_and_in_the_fingerprint(tmp_path):

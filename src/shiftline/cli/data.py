@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from shiftline.cli import own_images
 from shiftline.contracts.require import counted
 from shiftline.errors import DataError
 from shiftline.terminal.options import DEFAULT_STORE, Quiet, Root, StoreFolder
@@ -99,12 +100,19 @@ def data_write(
         list[str] | None, typer.Option("--split", help="Split to write; may be repeated. All that are found unless given.")
     ] = None,
     root: Root = None,
-    images: Annotated[
-        Path | None, typer.Option("--images", help="Your own images: CLASS/images. Name the --split that they become.")
-    ] = None,
-    domains: Annotated[
-        Path | None, typer.Option("--domains", help="Your own images: DOMAIN/CLASS/images. Each domain becomes a split.")
-    ] = None,
+    images: own_images.Images = None,
+    domains: own_images.Domains = None,
+    labels: own_images.Labels = None,
+    hugging_face: own_images.HuggingFace = None,
+    web_dataset: own_images.WebDataset = None,
+    path_column: own_images.PathColumn = "",
+    image_column: own_images.ImageColumn = "",
+    label_column: own_images.LabelColumn = "",
+    group_column: own_images.GroupColumn = "",
+    split_column: own_images.SplitColumn = "",
+    classes: own_images.Classes = None,
+    split_off: own_images.SplitOff = "",
+    seed: own_images.Seed = 0,
     file: From = None,
     store: StoreFolder = DEFAULT_STORE,
     format: Annotated[
@@ -124,25 +132,41 @@ def data_write(
     """Write splits of a data set to the store, where studies find them."""
     from shiftline.contracts.distributions import Split
     from shiftline.data.examples import Encoding
+    from shiftline.data.family import DatasetFamily
     from shiftline.data.sidecar import DataFolder
     from shiftline.terminal.writing import write_shown
 
     folder, known = DataFolder(store / "data"), catalogue_with(file)
-    family = None if images or domains else _family(known, name, split)
+    own = own_images.OwnImages(
+        images=images,
+        domains=domains,
+        labels=labels,
+        hugging_face=hugging_face,
+        web_dataset=web_dataset,
+        path_column=path_column,
+        image_column=image_column,
+        label_column=label_column,
+        group_column=group_column,
+        split_column=split_column,
+        classes=classes,
+        split_off=split_off,
+        seed=seed,
+    )
+    family = None if own.source else _family(known, name, split)
     requested = None if format is None and short_side is None else Encoding(format or "jpeg", short_side, quality)
-    listings = _own_images(known, name, split, images, domains, root) if family is None else _found(known, family, split, root)
+    listings = _own_listings(known, name, split, own, root) if family is None else _found(known, family, split, root)
     if list_only:
         for wanted, listing in listings.items():
             _show_listing(f"{name}/{wanted}", listing)
         return
-    skipped = []
-    for wanted in list(listings):
+    skipped, named = [], list(listings)
+    for wanted in named:
         if folder.has(Split(name, wanted)) and not again:
             _check_unchanged(folder, Split(name, wanted), listings[wanted], requested)
             print(f"{name}/{wanted}: written already, fingerprint {folder.open(Split(name, wanted)).record.fingerprint[:12]}")
             del listings[wanted]
     for wanted, listing in listings.items():
-        usual = family.encoding(wanted) if family is not None else Encoding()
+        usual = (family or DatasetFamily()).encoding(wanted)
         encoding = requested or (usual if usual.format != "jpeg" else Encoding(usual.format, usual.short_side, quality))
         target = Split(name, wanted)
         sidecar = write_shown(folder, target, listing, encoding, threads=threads, skip_damaged=skip_damaged, quiet=quiet)
@@ -150,6 +174,9 @@ def data_write(
         published = family.counts.get(wanted) if family is not None else None
         if published not in (None, sidecar.record.count) and not quiet:
             print(f"  note: the published split has {counted(published, 'image')}", file=sys.stderr)
+    if family is None and not quiet:
+        names = ", ".join(f'sl.Split("{name}", "{wanted}")' for wanted in named)
+        print(f"In a study: {names}")
     if skipped:
         print(f"{counted(len(skipped), 'image')} could not be read, left out:", *skipped, sep="\n  ", file=sys.stderr)
 
@@ -203,28 +230,14 @@ def _found(known: Catalogue, family: DatasetFamily, split: list[str] | None, roo
     return {one: family.listing(folder, one) for one in chosen}
 
 
-def _own_images(
-    known: Catalogue, name: str, split: list[str] | None, images: Path | None, domains: Path | None, root: Path | None
+def _own_listings(
+    known: Catalogue, name: str, split: list[str] | None, own: own_images.OwnImages, root: Path | None
 ) -> dict[str, Listing]:
-    from shiftline.datasets.folders import domain_folders, image_folder
-
-    if images is not None and domains is not None:
-        raise DataError("say where the images are, in one way: --images FOLDER or --domains FOLDER.")
     if root is not None:
-        raise DataError("--root is for the data sets of `shiftline data list`: say --images or --domains alone.")
+        raise DataError("--root is for the data sets of `shiftline data list`: say where your own images are alone.")
     if name in known.families:
         raise DataError(f"{name} is a known data set: give your own images another name, or say --root FOLDER.")
-    if images is not None:
-        if not split or len(split) != 1:
-            raise DataError(
-                f"--images FOLDER becomes one split: name it, shiftline data write {name} --split test --images {images}."
-            )
-        return {split[0]: image_folder(images)}
-    assert domains is not None
-    found = domain_folders(domains)
-    if absent := [one for one in split or () if one not in found]:
-        raise DataError(f"{domains} has no domain {absent[0]!r}: it has {', '.join(found)}.")
-    return {one: listing for one, listing in found.items() if not split or one in split}
+    return own.listings(name, split or [])
 
 
 @data.command("make-miniature")

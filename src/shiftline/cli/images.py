@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from shiftline.cli.data import From, catalogue_with, data, split_named
+from shiftline.cli.own_images import Domains, Images, OwnImages
+from shiftline.errors import DataError
 from shiftline.terminal.options import DEFAULT_STORE, Quiet, Root, StoreFolder
 from shiftline.terminal.progress import progress_bars
 
@@ -81,18 +83,36 @@ def data_parity(
         str, typer.Option("--model", help="LIBRARY:ARCHITECTURE[:WEIGHTS], for instance timm:resnet18 or open_clip:ViT-B-32.")
     ],
     root: Root = None,
+    images: Images = None,
+    domains: Domains = None,
     count: Annotated[int, typer.Option(min=1, help="Images to compare.")] = 256,
     store: StoreFolder = DEFAULT_STORE,
     file: From = None,
 ) -> None:
     """Compare our evaluation with the model library's own transform on the original files: pixels, logits, accuracy."""
     from shiftline.data.sidecar import DataFolder
-    from shiftline.launch.parity import compare, parse_model
+    from shiftline.datasets.prepare import split_records
+    from shiftline.launch.parity_model import parse_model
 
-    split, known = split_named(name), catalogue_with(file)
-    family = known.named(split.dataset)
-    listing = family.listing(known.folder_of(family, [split.split], root), split.split)
-    report = compare(parse_model(model), listing, split, DataFolder(store / "data"), count=count)
+    split, known, wanted = split_named(name), catalogue_with(file), parse_model(model)
+    folder = DataFolder(store / "data")
+    own = OwnImages(images=images, domains=domains)
+    if own.source:
+        listing = own.listings(split.dataset, [split.split])[split.split]
+    elif split.dataset not in known.families and folder.has(split):
+        raise DataError(
+            f"{split} was written from images of your own: say where the files are, --images FOLDER or --domains FOLDER, as when "
+            "they were written."
+        )
+    else:
+        family = known.named(split.dataset)
+        if family.generated:
+            split_records(folder, [split], known=known)
+        where = folder.root if family.generated else known.folder_of(family, [split.split], root)
+        listing = family.listing(where, split.split)
+    from shiftline.launch.parity import compare  # Last: it loads torch, and what is wrong above is said at once.
+
+    report = compare(wanted, listing, split, folder, count=count)
     print(f"{split}, {report.images} images, {model}")
     print(f"pixels (0 to 255): mean difference {report.pixel_mean:.3f}, largest {report.pixel_largest}")
     print(f"logits: largest difference {report.logit_largest:.2e} (their range: {report.logit_range:.2e})")

@@ -12,15 +12,15 @@ FRAMES = "have several frames or pages: the first was taken"
 BLENDED = "have transparent pixels: they were blended on white"
 
 
-def decode_file(source: bytes) -> tuple[Image, bool, tuple[str, ...]]:
+def decode_file(source: bytes) -> tuple[Image, str, tuple[str, ...]]:
     """Decode a file's bytes.
 
     Returns
     -------
     Image
         RGB, upright.
-    bool
-        Every reader decodes the bytes to this image: they may be stored.
+    str
+        "JPEG", "PNG" or "WEBP" where the plain reader decodes the bytes to this image: they may be stored. Empty otherwise.
     tuple of str
         What was chosen for it, of `FRAMES` and `BLENDED`.
 
@@ -37,9 +37,9 @@ def decode_file(source: bytes) -> tuple[Image, bool, tuple[str, ...]]:
         raise ValueError("no image file") from None
     _check_depth(image)  # First: asking a PNG for its EXIF loads it.
     upright = image.getexif().get(0x0112, 1) == 1
-    plain_jpeg = image.format == "JPEG" and image.mode == "RGB" and upright
+    stored = image.format if image.format in ("PNG", "WEBP") or (image.format == "JPEG" and image.mode == "RGB") else None
     decoded, chosen = to_rgb(image)
-    return decoded, plain_jpeg, chosen
+    return decoded, stored if stored and upright and not chosen else "", chosen
 
 
 def to_rgb(image: Any) -> tuple[Image, tuple[str, ...]]:

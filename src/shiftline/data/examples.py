@@ -14,6 +14,24 @@ from shiftline.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """An image that lies in a larger file: a tar, a table.
+
+    Attributes
+    ----------
+    file : Path
+    read : callable
+        Returns the bytes of an image file.
+    """
+
+    file: Path
+    read: Callable[[], bytes]
+
+    def __call__(self) -> bytes:
+        return self.read()
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One image to be written.
 
@@ -72,17 +90,21 @@ class Encoding:
     Attributes
     ----------
     format : str
-        "original": JPEG files keep their own bytes, everything else is stored as raw pixels (lossless);
+        "original": JPEG, PNG and WebP files keep their own bytes, everything else is stored as raw pixels (lossless);
         "raw": pixels; "jpeg": encoded again.
     short_side : int or None
         Resize so that the shorter side has this many pixels (antialiased bicubic, PIL), where it is longer.
     quality : int
         Of "jpeg".
+    for_training : bool
+        "original" stores PNG and WebP files as raw pixels, which FFCV reads and their bytes it does not. The pixels are the same,
+        and so is the fingerprint.
     """
 
     format: str = "original"
     short_side: int | None = None
     quality: int = 92
+    for_training: bool = False
 
     def __post_init__(self) -> None:
         if self.format not in ("original", "raw", "jpeg"):

@@ -82,9 +82,9 @@ class DatasetFamily:
     splits: ClassVar[tuple[str, ...]] = ()
     classes: ClassVar[str] = ""
     folders: ClassVar[tuple[str, ...]] = ()
-    layout: ClassVar[str] = "what the class that lists it expects"
+    layout: ClassVar[str] = ""
     licence: ClassVar[str] = ""
-    source: ClassVar[str] = "wherever it comes from"
+    source: ClassVar[str] = ""
     training: ClassVar[tuple[str, ...]] = ()
     short_side: ClassVar[int | None] = None
     counts: ClassVar[Mapping[str, int]] = {}
@@ -149,8 +149,9 @@ class DatasetFamily:
         except Exception as error:
             # Index files that are cut, or name what is not there, fail in as many ways as there are formats.
             raise DataError(
-                f"{self.name}/{split}: the files in {folder} are not as published ({type(error).__name__}: {error}). Expected "
-                f"{self.layout}. Get them again from {self.source}."
+                f"{self.name}/{split}: the files in {folder} are not as published ({type(error).__name__}: {error})."
+                + (f" Expected {self.layout}." if self.layout else "")
+                + layout.from_where(self.source, "them again")
             ) from error
         return replace(listing, notes=(*listing.notes, *notes_beside(example.source for example in listing.examples)))
 
@@ -160,7 +161,7 @@ class DatasetFamily:
             return Encoding("raw")
         if split in self.training and self.short_side is not None:
             return Encoding("jpeg", self.short_side)
-        return Encoding("original")
+        return Encoding("original", for_training=split in self.training or split.startswith("train"))
 
     @property
     def usual_splits(self) -> tuple[str, ...]:

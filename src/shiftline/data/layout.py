@@ -10,6 +10,11 @@ from shiftline.data.listing import folders_of, images_below
 from shiftline.errors import DataError
 
 
+def from_where(source: str, what: str = "the data") -> str:
+    """Return the end of a message that says where to get data: nothing where nobody knows."""
+    return f" Get {what} from {source}." if source else ""
+
+
 def require(root: Path, entries: Iterable[str], *, what: str, source: str) -> None:
     """Check that files and folders are there.
 
@@ -22,7 +27,7 @@ def require(root: Path, entries: Iterable[str], *, what: str, source: str) -> No
     if root.is_file():
         raise DataError(f"{what}: {root} is a file: expected the folder that holds the data.")
     if not root.is_dir():
-        raise DataError(f"{what}: the folder {root} does not exist. Get the data from {source}.")
+        raise DataError(f"{what}: the folder {root} does not exist (looked in {Path.cwd()}).{from_where(source)}")
     missing = [entry for entry in entries if not (root / entry).exists()]
     if not missing:
         return
@@ -32,11 +37,11 @@ def require(root: Path, entries: Iterable[str], *, what: str, source: str) -> No
             where = "one level too deep" if other != root.parent else "one level higher"
             raise DataError(f"{what}: {root} lacks {missing[0]}, but {other} has it: the data lie {where}. Say --root {other}.")
     if not any(root.iterdir()):
-        raise DataError(f"{what}: the folder {root} is empty. Get the data from {source}.")
+        raise DataError(f"{what}: the folder {root} is empty.{from_where(source)}")
     found = ", ".join(path.name for path in sorted(root.iterdir())[:8])
     raise DataError(
-        f"{what}: {root} lacks {', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''} (it has {found}). Get what is missing "
-        f"from {source}."
+        f"{what}: {root} lacks {', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''} (it has {found})."
+        + from_where(source, "what is missing")
     )
 
 
@@ -67,7 +72,7 @@ def class_folders(root: Path, class_ids: Sequence[str], *, what: str, source: st
         raise DataError(
             f"{what}: {root} has {len(expected & set(found))} of {len(class_ids)} class folders, "
             f"{', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''} are missing"
-            f"{f' (and {foreign[0]} is there, which is no class)' if foreign else ''}. Get what is missing from {source}."
+            f"{f' (and {foreign[0]} is there, which is no class)' if foreign else ''}.{from_where(source, 'what is missing')}"
         )
     return [found[class_id] for class_id in class_ids]
 
@@ -92,7 +97,7 @@ def labelled(
     if empty and (not allow_empty or len(empty) == len(folders)):
         raise DataError(
             f"{what}: {len(empty)} of {len(folders)} class folders of {root} hold no images: "
-            f"{', '.join(empty[:5])}{' ...' if len(empty) > 5 else ''}. The download is not complete; get it from {source}."
+            f"{', '.join(empty[:5])}{' ...' if len(empty) > 5 else ''}. The download is not complete.{from_where(source, 'it')}"
         )
     return examples
 
@@ -110,6 +115,6 @@ def files_of(root: Path, names: Sequence[str], labels: Sequence[int], *, what: s
     if missing:
         raise DataError(
             f"{what}: {len(missing)} of {len(examples)} images are missing below {root}, such as {missing[0]}. The download is "
-            f"not complete; get it from {source}."
+            f"not complete.{from_where(source, 'it')}"
         )
     return examples

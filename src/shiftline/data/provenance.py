@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,16 +11,17 @@ from typing import Any
 from shiftline.contracts.distributions import Split
 from shiftline.contracts.require import counted
 from shiftline.data.decoding import BLENDED
-from shiftline.data.examples import Example
+from shiftline.data.examples import Example, Inside
 from shiftline.data.sidecar import DataFolder
 
 
 def state_of_files(examples: Sequence[Example]) -> dict[str, Any]:
     """Return what is recorded of the files that a split is made of: digests of their sizes, and of their times of change."""
     sizes, times = hashlib.sha256(), hashlib.sha256()
+    stat_of = functools.cache(Path.stat)
     for example in examples:
-        if isinstance(example.source, Path):
-            stat = example.source.stat()
+        if (file := _file_of(example)) is not None:
+            stat = stat_of(file)
             sizes.update(f"{example.path}\0{stat.st_size}\n".encode())
             times.update(f"{example.path}\0{stat.st_mtime_ns}\n".encode())
     return {"sizes": sizes.hexdigest(), "times": times.hexdigest()}
@@ -50,16 +52,31 @@ def changes_since_written(folder: DataFolder, split: Split, examples: Sequence[E
     recorded, found = sidecar.files, state_of_files(examples)
     if not recorded or recorded == found:
         return ""
-    if recorded["sizes"] != found["sizes"]:
+    inside = any(isinstance(example.source, Inside) for example in examples)
+    if recorded["sizes"] != found["sizes"] and not inside:
         return "images of other sizes in bytes"
     changed = [
         example.path
         for example, sha in zip(examples, table["source_sha256"], strict=True)
-        if isinstance(example.source, Path) and sha not in _digests(example.source.read_bytes())
+        if _file_of(example) is not None and sha not in _digests(_bytes_of(example))
     ]
     if not changed:
         return ""
     return f"{counted(len(changed), 'image')} with other bytes ({', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''})"
+
+
+def _file_of(example: Example) -> Path | None:
+    """Return the file that an image is, or lies in."""
+    if isinstance(example.source, Inside):
+        return example.source.file
+    return example.source if isinstance(example.source, Path) else None
+
+
+def _bytes_of(example: Example) -> bytes:
+    if isinstance(example.source, Inside):
+        return example.source.read()
+    assert isinstance(example.source, Path)
+    return example.source.read_bytes()
 
 
 def _digests(source: bytes) -> tuple[str, str]:

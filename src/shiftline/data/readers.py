@@ -152,10 +152,13 @@ class FfcvReader(Reader):
         index = self.index
         where = (self.memory, index.pointer, index.size, index.height, index.width, index.mode)
         while (bad := self._decode(ids, boxes, out, scratch, *where)) >= 0:
-            # What Pillow reads with a warning, such as an end marker half way, libjpeg-turbo refuses. The writer took it.
+            # PNG and WebP, and what Pillow reads with a warning, such as an end marker half way. The writer took it.
             one = slice(bad, bad + 1)
             PlainReader(index)._crops(ids[one], boxes[one], out[one])
-            _say_once(f"{index.path}: libjpeg-turbo refuses some of its images, and Pillow reads them: they are read with Pillow.")
+            _say_once(
+                f"{index.path}: libjpeg-turbo refuses some of its images (PNG, WebP, or an unusual JPEG): they are read with "
+                "Pillow, which is slower. `shiftline data write ... --format raw --again` stores pixels."
+            )
             ids, boxes, out = ids[bad + 1 :], boxes[bad + 1 :], out[bad + 1 :]
 
 

@@ -226,15 +226,15 @@ def _encode(example: Example, encoding: Encoding) -> _Encoded:
             raise ValueError(f"expected uint8 pixels of shape (H, W, 3), got {pixels.dtype} {pixels.shape}")
         source = struct.pack("<3q", *pixels.shape) + pixels.tobytes()
         image = Image.fromarray(pixels)
-        keep = False
+        stored = ""
     else:
         source = given if isinstance(given, bytes) else given.read_bytes()
-        image, keep, chosen = decode_file(source)
+        image, stored, chosen = decode_file(source)
         if BLENDED in chosen:
             # Of the same bytes other pixels could be made, and the fingerprint is of what was read.
             source += BLENDED.encode()
     sha = hashlib.sha256(source).digest()
-    if encoding.format == "original" and keep:
+    if encoding.format == "original" and (stored == "JPEG" or (stored and not encoding.for_training)):
         return _Encoded(source, beton.JPEG, image.height, image.width, sha, chosen)
     if encoding.short_side is not None and min(image.size) > encoding.short_side:
         scale = encoding.short_side / min(image.size)

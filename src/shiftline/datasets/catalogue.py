@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shiftline.contracts.plugins import classes_in, installed, modules_of
 from shiftline.data.family import DatasetFamily
+from shiftline.data.layout import from_where
 from shiftline.errors import DataError
 
 SETTINGS = "shiftline.toml"
@@ -131,16 +132,21 @@ class Catalogue:
         if not candidates:
             raise DataError(
                 f"where is {family.name}? Say --root FOLDER, or set {VARIABLE}, or write it to {SETTINGS}:\n"
-                f'  [data]\n  root = "/folder/of/data/sets"\nIts layout: {family.layout}. Get it from {family.source}.'
+                f'  [data]\n  root = "/folder/of/data/sets"\n{_whereabouts(family)}'
             )
         existing = next((path for path in candidates if path.is_dir()), None)
         if existing is None:
             looked = ", ".join(map(str, candidates[:4]))
             raise DataError(
-                f"{family.name} was not found (looked in {looked}; {roots.origin}). Get it from {family.source}, or say --root "
-                f"FOLDER. Its layout: {family.layout}."
+                f"{family.name} was not found (looked in {looked}; {roots.origin}). Say --root FOLDER. " + _whereabouts(family)
             )
         return existing
+
+
+def _whereabouts(family: DatasetFamily) -> str:
+    """Return what is known of where a data set comes from and lies."""
+    said = f"Its layout: {family.layout}." if family.layout else ""
+    return (said + from_where(family.source, "it")).strip()
 
 
 def families_of(study: type) -> tuple[type[DatasetFamily], ...]:

@@ -30,7 +30,7 @@ def image_folder(root: Path) -> Listing:
     DataError
         The folder is missing, has no class folders, or one of them holds no images.
     """
-    require(root, (), what="the image folder", source="wherever it was")
+    require(root, (), what="the image folder", source="")
     tree = Tree()
     names, notes = in_class_order(folder.name for folder in tree.folders_of(root))
     if not names:
@@ -80,7 +80,7 @@ def domain_folders(root: Path) -> dict[str, Listing]:
     DataError
         There are fewer than two levels of folders, or no images; or two domains have one name without spaces.
     """
-    require(root, (), what="the domain folders", source="wherever they were")
+    require(root, (), what="the domain folders", source="")
     above = Tree()
     domains = above.folders_of(root)
     trees = {domain: Tree() for domain in domains}

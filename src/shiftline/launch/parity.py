@@ -21,20 +21,12 @@ from shiftline.data.sidecar import DataFolder
 from shiftline.data.views import open_view, select_some
 from shiftline.datasets.imagenet import synsets
 from shiftline.errors import DataError, ModelError
+from shiftline.launch.parity_model import ParityModel
 from shiftline.networks.heads import zero_shot_head
 from shiftline.networks.preprocessing import normalise, resize_and_crop
 from shiftline.networks.pretrained import resolve
 
 BATCH = 64
-
-
-@dataclass(frozen=True)
-class ParityModel:
-    """A model of timm or open_clip; with random weights where no tag of weights is named."""
-
-    library: str
-    architecture: str
-    weights: str | None
 
 
 @dataclass(frozen=True)
@@ -61,24 +53,6 @@ class Parity:
     ours: float
     theirs: float
     differ: int
-
-
-def parse_model(text: str) -> ParityModel:
-    """Read ``LIBRARY:ARCHITECTURE[:WEIGHTS]``.
-
-    Raises
-    ------
-    ModelError
-        It names no model in this way.
-    """
-    library, _, rest = text.partition(":")
-    architecture, _, weights = rest.partition(":")
-    if library not in ("timm", "open_clip") or not architecture:
-        raise ModelError(
-            f"{text!r} names no model: expected timm:ARCHITECTURE or open_clip:ARCHITECTURE for random weights, with :TAG for "
-            "pre-trained ones."
-        )
-    return ParityModel(library, architecture, weights or None)
 
 
 @torch.no_grad()

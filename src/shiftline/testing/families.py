@@ -37,7 +37,8 @@ def check_family(family: type[DatasetFamily], folder: str | Path, *, splits: Seq
     with as_contract_errors():
         present = [split for split in wanted if splits is not None or made.has(folder, split)]
     require_contract(
-        bool(present), f"{made.name} has none of its splits ({', '.join(wanted)}) in {folder}: expected {made.layout}."
+        bool(present),
+        f"{made.name} has none of its splits ({', '.join(wanted)}) in {folder}: expected {made.layout or 'its files'}.",
     )
     listed = {split: _listed(made, folder, split) for split in present}
     first = listed[present[0]]
@@ -55,7 +56,7 @@ def _listed(family: DatasetFamily, folder: Path, split: str) -> Listing:
     name = f"{family.name}/{split}"
     with as_contract_errors():
         listing, again = family.listing(folder, split), family.listing(folder, split)
-    require_contract(len(listing.examples) > 0, f"{name} has no examples in {folder}: expected {family.layout}.")
+    require_contract(len(listing.examples) > 0, f"{name} has no examples in {folder}: expected {family.layout or 'its files'}.")
     paths = [example.path for example in listing.examples]
     require_contract(
         paths == [example.path for example in again.examples],
