@@ -113,12 +113,16 @@ class LocalWeights(Backbone):
         weights' own sha256.
     weights : str
         Of a checkpoint with two sets: "ema", those averaged over training, or "raw". Which was taken is said.
+    classes : tuple of str
+        Identifiers of the classes of its head (WordNet ids for ImageNet's, else names), in the order of its outputs. Those that the
+        file names (`class_to_idx`, `classes`, or `label_names` of a hub's config.json) unless given.
     """
 
     tag = "local-weights"
     architecture: Backbone
     path: str = dataclasses.field(metadata={"speed_only": True})
     weights: str = dataclasses.field(default="ema", metadata={"speed_only": True})
+    classes: tuple[str, ...] = dataclasses.field(default=(), metadata={"speed_only": True})
 
     def validate(self) -> None:
         require_choice("LocalWeights.weights", self.weights, ("ema", "raw"))
@@ -143,6 +147,14 @@ class LocalWeights(Backbone):
         for note in checkpoint.notes:
             warnings.warn(note, stacklevel=2)
         return checkpoint.state
+
+    def class_ids(self, count: int) -> tuple[str, ...]:
+        from shiftline.networks.checkpoint import classes_of_file
+
+        if self.classes and len(self.classes) != count:
+            raise ModelError(f"{self}: {len(self.classes)} classes are named, its head has {count} outputs: name one for each.")
+        found = self.classes or classes_of_file(Path(self.path))
+        return tuple(found) if len(found) == count else ()
 
     def text_model(self, record: BackboneRecord) -> tuple[nn.Module, Tokenizer]:
         return self.architecture.text_model(record)

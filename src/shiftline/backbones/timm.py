@@ -66,6 +66,12 @@ class Timm(Backbone):
         full = f"{names.architecture}.{names.weights}" if names.weights else names.architecture
         return downloaded(self, lambda: timm.create_model(full, pretrained=True))
 
+    def class_ids(self, count: int) -> tuple[str, ...]:
+        from timm.data import ImageNetInfo, infer_imagenet_subset
+
+        subset = infer_imagenet_subset({"num_classes": count})
+        return tuple(ImageNetInfo(subset).label_names()) if subset else ()
+
     @classmethod
     def encoder(cls, architecture: str, arguments: Mapping[str, Any], *, unprojected: bool) -> tuple[nn.Module, int]:
         import timm

@@ -45,12 +45,22 @@ def import_model(
     weights: Annotated[
         Sets, typer.Option("--weights", help="Of a checkpoint with two sets: averaged over training, or of the last step.")
     ] = Sets.ema,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            "--classes", metavar="FILE", help="Classes of its head, by their identifiers: one a line, in the order of its outputs."
+        ),
+    ] = None,
 ) -> None:
     """Take a model file into the store, and print its key: FromStore("KEY") is the model in a study."""
-    from shiftline.papers.imports import import_file
+    from shiftline.datasets.class_names import read_classes
     from shiftline.store.artifacts import Store
 
-    print(import_file(Store(store), path, architecture=architecture, weights=weights.value, say=_say))
+    class_ids = () if classes is None else read_classes(classes)
+    from shiftline.papers.imports import import_file
+
+    key = import_file(Store(store), path, architecture=architecture, weights=weights.value, class_ids=class_ids, say=_say)
+    print(key)
 
 
 def _say(note: str) -> None:

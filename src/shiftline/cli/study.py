@@ -130,6 +130,8 @@ def results(
     console().print(_results_table(table))
     if table["other_data"].any():
         print("*: trained or selected on other data than the reference's train and val splits.")
+    if table["order_unverified"].any():
+        print("?: order unverified. Nobody knows which class each output of its head is of (LocalWeights(..., classes=...)).")
 
 
 def _results_table(table: pd.DataFrame) -> Table:
@@ -150,9 +152,9 @@ def _results_table(table: pd.DataFrame) -> Table:
     metrics = ", ".join(dict.fromkeys(table["metric"]))
     unit = "" if several or not shown_in.iloc[0] else f" ({shown_in.iloc[0]})"
     shown = Table("group", "model", *wide.columns, title=f"{metrics}{unit}")
-    other = set(table.loc[table["other_data"], "model"])
+    other, unverified = (set(table.loc[table[column], "model"]) for column in ("other_data", "order_unverified"))
     for model, row in wide.iterrows():
-        name = f"{model} *" if model in other else str(model)
+        name = f"{model}{' *' if model in other else ''}{' ?' if model in unverified else ''}"
         shown.add_row(str(groups[model]), name, *row.fillna("-"))
     return shown
 

@@ -93,6 +93,16 @@ class Backbone(Declaration):
         """
         raise ModelError(f"{self} has no pre-trained weights.")
 
+    def class_ids(self, count: int) -> tuple[str, ...]:
+        """Return the identifiers of the classes of the head in its weights, in the order of its outputs; empty where nobody says.
+
+        Parameters
+        ----------
+        count : int
+            Outputs of the head.
+        """
+        return ()
+
     @classmethod
     def encoder(cls, architecture: str, arguments: Mapping[str, Any], *, unprojected: bool) -> tuple[nn.Module, int]:
         """Build an encoder with random weights; return it with the number of its features.

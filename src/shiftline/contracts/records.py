@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from shiftline.contracts.distributions import Distribution
 from shiftline.contracts.label_spaces import LabelSpace
 from shiftline.contracts.metrics import Metric, metric_named
+from shiftline.contracts.require import counted
+from shiftline.errors import DeclarationError
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,36 @@ class SplitRecord:
         """The class identifiers: the names where there are no others."""
         return self.class_ids or self.classes
 
+    def rows_in(self, head: Sequence[str]) -> tuple[int, ...] | None:
+        """Return the output of a head for each class: by identifier, or by name.
+
+        Parameters
+        ----------
+        head : sequence of str
+            Identifiers of its outputs.
+
+        Returns
+        -------
+        tuple of int, or None
+            None where neither identifiers nor names meet: nothing can be known of the order.
+
+        Raises
+        ------
+        DeclarationError
+            Some classes are among the head's and others are not.
+        """
+        row_of = {class_id: row for row, class_id in enumerate(head)}
+        for own in (self.ids, self.classes):
+            absent = [class_id for class_id in own if class_id not in row_of]
+            if not absent:
+                return tuple(row_of[class_id] for class_id in own)
+            if len(absent) < len(own):
+                raise DeclarationError(
+                    f"its head knows {counted(len(own) - len(absent), 'class', 'classes')} of the reference's {len(own)}, and not "
+                    f"{', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}: its own are {', '.join(head[:3])}, ..."
+                )
+        return None
+
     def official_metrics(self) -> tuple[Metric, ...]:
         """Return the data set's official metrics, the one to report first."""
         return tuple(metric_named(name, where="the data") for name in self.metrics)
@@ -101,6 +133,8 @@ class BackboneRecord:
     num_classes : int or None
     classes, templates : tuple
         What its head was written with; empty for a head that was trained.
+    class_ids : tuple of str
+        What the outputs of its head mean, by the identifiers of classes; empty where nobody says.
     data : tuple of Distribution, or None
         What it and its origins were trained and selected on; None where nobody knows (a file that was taken in).
     """
@@ -118,6 +152,7 @@ class BackboneRecord:
     classes: tuple[Any, ...] = ()
     templates: tuple[str, ...] = ()
     data: tuple[Any, ...] | None = ()
+    class_ids: tuple[str, ...] = ()
 
     def network(self) -> tuple[str, str, dict[str, Any]]:
         """Who builds the network, under which name, and how: what two models share whose weights can be mixed."""

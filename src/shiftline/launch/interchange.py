@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,13 +75,7 @@ def publish_model(store: Store, path: Path, state: Mapping[str, Tensor], spec: M
     from shiftline.networks.pretrained import weights_digest
     from shiftline.networks.spec import save_model
 
-    document = {
-        "schema": SCHEMA,
-        "kind": "import",
-        "weights": weights_digest(state),
-        "spec": dataclasses.asdict(spec),
-        "parents": [],
-    }
+    document = {"schema": SCHEMA, "kind": "import", "weights": weights_digest(state), "spec": spec.as_json(), "parents": []}
     return publish_import(store, path, document, lambda folder: save_model(folder / WEIGHTS, state, spec))
 
 

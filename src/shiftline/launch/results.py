@@ -39,6 +39,7 @@ class Score:
     step: int | None
     alpha: float | None
     other_data: bool
+    order_unverified: bool
     distribution: str
     label_space: str
     metric: str
@@ -68,6 +69,7 @@ def scores(plan: Plan, store: Store) -> Iterator[Score]:
                 recipe=recipe,
                 **{name: attributes.get(name) for name in ("seed", "epoch", "step", "alpha")},
                 other_data=planned.other_data,
+                order_unverified=planned.order_unverified,
                 distribution=score.distribution,
                 label_space=score.space,
                 metric=score.metric.name,

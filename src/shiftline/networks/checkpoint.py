@@ -79,6 +79,29 @@ def read_checkpoint(path: Path, *, weights: str = "ema", own_names: Collection[s
     return Checkpoint(state, tuple(notes))
 
 
+def classes_of_file(path: Path) -> tuple[str, ...]:
+    """Return the names of the classes that a file of weights, or the config.json of a hub's snapshot, gives: in their order."""
+    if path.is_dir():
+        config = path / "config.json"
+        try:
+            return _class_names(json.loads(config.read_text(encoding="utf-8"))) if config.is_file() else ()
+        except ValueError as error:
+            raise ModelError(f"{config} is damaged: expected JSON.") from error
+    return () if path.suffix in (".safetensors", ".json") else _class_names(_load(path))
+
+
+def _class_names(document: Any, depth: int = 0) -> tuple[str, ...]:
+    if not isinstance(document, Mapping) or depth > 2:
+        return ()
+    if isinstance(positions := document.get("class_to_idx"), Mapping):
+        return tuple(sorted(map(str, positions), key=lambda name: positions[name]))
+    for key in ("classes", "class_names", "label_names"):
+        names = document.get(key)
+        if isinstance(names, (list, tuple)) and names and all(isinstance(name, str) for name in names):
+            return tuple(names)
+    return next((found for value in document.values() if (found := _class_names(value, depth + 1))), ())
+
+
 def fill_counters(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights with the counters of batch normalization that older programs leave out: zero, which no evaluation reads."""
     absent = {name: torch.zeros_like(t) for name, t in wanted.items() if name.endswith(COUNTER) and name not in state}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from shiftline.contracts.backbones import library_named
 from shiftline.errors import ModelError
-from shiftline.networks.checkpoint import fill_counters, misfit, read_checkpoint
+from shiftline.networks.checkpoint import classes_of_file, fill_counters, misfit, read_checkpoint
 from shiftline.networks.pretrained import resolve
 from shiftline.networks.spec import ModelSpec, build_classifier
 
@@ -84,8 +85,9 @@ def _timm_spec(path: Path, state: Mapping[str, Tensor], name: str) -> ModelSpec:
             f"{path} has no classifier of {name} ({heads}; its tensors are named {', '.join(list(state)[:3])}, ...): only whole "
             "models are imported."
         )
-    classes = len(state[f"{classifiers[0]}.weight"])
-    return ModelSpec("timm", record.architecture, record.arguments, "plain", classes, record.preprocessing)
+    classes, named = len(state[f"{classifiers[0]}.weight"]), classes_of_file(path)
+    spec = ModelSpec("timm", record.architecture, record.arguments, "plain", classes, record.preprocessing)
+    return dataclasses.replace(spec, class_ids=named) if len(named) == classes else spec
 
 
 def says_what_it_is(path: Path) -> bool:

@@ -59,7 +59,8 @@ def resolve(backbone: Backbone, *, with_weights: bool) -> BackboneRecord:
     _check_finite(backbone, state)
     _encoder_part(backbone, state, record)  # Weights of another architecture are found now, not in the middle of a study.
     classes = len(own_head(base, record, state)[0]) if has_head(base, record, state) else None
-    return dataclasses.replace(record, sha256=weights_digest(state), num_classes=classes)
+    ids = () if classes is None else backbone.class_ids(classes)
+    return dataclasses.replace(record, sha256=weights_digest(state), num_classes=classes, class_ids=ids)
 
 
 def _check_finite(backbone: Backbone, state: Mapping[str, Tensor]) -> None:

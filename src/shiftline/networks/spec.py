@@ -36,6 +36,8 @@ class ModelSpec:
         size, mean, std, interpolation, crop: see `shiftline.networks.preprocessing`.
     classes, templates : tuple of str
         The class names and the templates that a zero-shot head was written with; empty without one.
+    class_ids : tuple of str
+        What the outputs of a head that was taken in mean; empty where nobody says.
     """
 
     library: str
@@ -46,19 +48,26 @@ class ModelSpec:
     preprocessing: Mapping[str, Any]
     classes: tuple[Any, ...] = ()
     templates: tuple[str, ...] = ()
+    class_ids: tuple[str, ...] = ()
 
     def with_head_of(self, other: ModelSpec) -> ModelSpec:
         """Return the specification of this encoder under another model's head."""
-        return replace(self, num_classes=other.num_classes, classes=other.classes, templates=other.templates)
+        head = {"num_classes": other.num_classes, "classes": other.classes, "templates": other.templates}
+        return replace(self, **head, class_ids=other.class_ids)  # type: ignore[arg-type]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as JSON; a head's identifiers only where there are some, so that none changes a key."""
+        fields = asdict(self)
+        return fields if self.class_ids else {name: value for name, value in fields.items() if name != "class_ids"}
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(self.as_json(), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
         fields = json.loads(text)
         fields["classes"] = tuple(tuple(c) if isinstance(c, list) else c for c in fields["classes"])
-        return cls(**fields | {"templates": tuple(fields["templates"])})
+        return cls(**fields | {"templates": tuple(fields["templates"]), "class_ids": tuple(fields.get("class_ids", ()))})
 
     def comparable(self) -> dict[str, Any]:
         """The part that two models must share for their weights to be mixed."""

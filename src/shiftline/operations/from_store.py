@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +11,14 @@ from shiftline.contracts.codec import decode
 from shiftline.contracts.distributions import Distribution
 from shiftline.contracts.files import WEIGHTS, checkpoint_file
 from shiftline.contracts.models import Model
-from shiftline.contracts.records import BackboneRecord
+from shiftline.contracts.records import BackboneRecord, data_identity
 from shiftline.contracts.require import require, require_choice
-from shiftline.errors import DeclarationError, StoreError
+from shiftline.data.sidecar import DataFolder
+from shiftline.errors import DataError, DeclarationError, StoreError
+from shiftline.plan.facts import Head
 
 if TYPE_CHECKING:
-    from shiftline.plan.facts import Facts, Head
+    from shiftline.plan.facts import Facts
     from shiftline.plan.graph import Planner
     from shiftline.store.artifacts import Store
 
@@ -88,6 +89,7 @@ class FromStore(Model):
             classes=tuple(tuple(c) if isinstance(c, list) else c for c in spec["classes"]),
             templates=tuple(spec["templates"]),
             data=data_behind(self.key, store),
+            class_ids=tuple(spec.get("class_ids", ())) or _classes_trained_on(self.key, spec["num_classes"], store),
         )
 
     def trained_on(self, facts: Facts) -> tuple[Distribution, ...] | None:
@@ -99,8 +101,15 @@ class FromStore(Model):
     def head_made(self, facts: Facts) -> Head:
         record = facts.record(self)
         assert record.num_classes is not None
-        head = replace(facts.new_head(), count=record.num_classes)
-        return replace(head, classes=record.classes, templates=record.templates)
+        # A head that a text tower wrote for these classes is in the order in which they were given.
+        rows = facts.outputs(self, record.class_ids) if record.class_ids and not record.classes else None
+        if rows is not None and rows != tuple(range(record.num_classes)):
+            raise DeclarationError(
+                f"{self.describe()}: its head was trained on other classes than the reference's, or on these in another "
+                f"order ({', '.join(record.class_ids[:3])}, ... there, {', '.join(facts.labelled.ids[:3])}, ... here): put another "
+                'head on it (a training with head="random"), or write the data with its classes.'
+            )
+        return Head(record.num_classes, record.classes, record.templates, is_verified=rows is not None or bool(record.classes))
 
     def form(self, planner: Planner) -> dict[str, Any]:
         return {"artifact": self.key} | ({} if self.after is None else {self.epoch_or_step: self.after})
@@ -119,6 +128,23 @@ def model_header(path: Path) -> dict[str, Any]:
         header = json.loads(stream.read(length))
     spec: dict[str, Any] = json.loads(header["__metadata__"]["shiftline"])
     return spec
+
+
+def _classes_trained_on(key: str, count: int, store: Store) -> tuple[str, ...]:
+    """Return the classes of the data that the head of a stored model was trained on; none where these data are gone or disagree."""
+    if not store.has(key):
+        return ()
+    document = store.manifest(key).document
+    trained = document.get("data", {}).get("train_on")
+    if trained is None:
+        found = {_classes_trained_on(parent, count, store) for parent in document.get("parents", ())}
+        return found.pop() if len(found) == 1 else ()
+    try:
+        distribution = decode(trained["of"])
+        record = DataFolder(store.root / "data").open(distribution.source).record
+    except (DataError, DeclarationError):
+        return ()
+    return record.ids if len(record.ids) == count and data_identity(distribution, record) == trained["fingerprint"] else ()
 
 
 def data_behind(key: str, store: Store) -> tuple[Distribution, ...] | None:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from shiftline.contracts.backbones import Backbone
 from shiftline.contracts.models import Model, describe
 from shiftline.contracts.require import require
 from shiftline.errors import DeclarationError, ModelError
+from shiftline.plan.facts import Head
 
 if TYPE_CHECKING:
     from shiftline.engine.context import Context
-    from shiftline.plan.facts import Facts, Head
+    from shiftline.plan.facts import Facts
     from shiftline.plan.jobs import Job
     from shiftline.store.artifacts import Draft
 
 
 class Published(Model):
     """A published classifier as it is: the pre-trained weights of timm with the head that they bring, of the reference's classes.
+
+    The head's outputs meet the reference's classes by their identifiers, where both sides have them: timm's are WordNet ids, those
+    of local weights stand in their file or are given. Outputs in another order, or of more classes than the reference has, are put
+    in its order. Where nothing is known, numbers of classes have to agree, and tables say "order unverified".
 
     Parameters
     ----------
@@ -52,21 +58,27 @@ class Published(Model):
     def check(self, facts: Facts) -> None:
         facts.require_pretrained(self, self.model)
         found, classes = facts.record(self.model).num_classes, len(facts.classes)
-        if found not in (None, classes):
+        if found not in (None, classes) and self._rows(facts) is None:
             raise DeclarationError(
                 f"{describe(self)} has a head of {found} classes, the reference has {classes}: only a classifier of its own "
                 "classes is evaluated as it is. Fine-tune it under a new head, or name other weights."
             )
 
+    def _rows(self, facts: Facts) -> tuple[int, ...] | None:
+        return facts.outputs(self, facts.record(self.model).class_ids)
+
     def features_seen(self, facts: Facts) -> str:
         return "plain"
 
     def head_made(self, facts: Facts) -> Head:
-        found = facts.record(self.model).num_classes
-        return facts.new_head() if found is None else dataclasses.replace(facts.new_head(), count=found)
+        record, rows = facts.record(self.model), self._rows(facts)
+        count = record.num_classes if rows is None else len(rows)
+        return facts.new_head() if count is None else Head(count, is_verified=rows is not None)
 
     def identity(self, facts: Facts) -> dict[str, Any]:
-        return {"classes": len(facts.classes)}
+        classes, rows = len(facts.classes), self._rows(facts)
+        as_they_are = rows is None or (rows == tuple(range(classes)) and facts.record(self.model).num_classes == classes)
+        return {"classes": classes} | ({} if as_they_are else {"rows": rows})
 
     def produce(self, job: Job, draft: Draft, context: Context) -> None:
         """Write pre-trained weights with their own head."""
@@ -78,6 +90,12 @@ class Published(Model):
 
         record = context.backbones[self.model]
         state = classifier_state(self.model, record)
+        if rows := job.document.get("rows"):
+            state |= {name: state[name][list(rows)] for name in ("head.weight", "head.bias")}
+            outputs = record.num_classes
+            note = f"{self.model}: the {len(rows)} classes of the reference were met among {outputs} by their identifiers"
+            warnings.warn(f"{note}, in another order than its head has them.", stacklevel=2)
+            draft.summary.update(met_by_identifier=True)
         classes, expected = len(state["head.weight"]), int(job.document["classes"])
         if classes != expected:
             raise ModelError(f"{self.model} has a head of {classes} classes, the reference has {expected}.")

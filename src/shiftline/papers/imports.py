@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from shiftline.backbones.open_clip import OpenClip
@@ -19,6 +20,7 @@ def import_file(
     *,
     architecture: str | None = None,
     weights: str = "ema",
+    class_ids: Sequence[str] = (),
     say: Callable[[str], None] = lambda note: None,
 ) -> str:
     """Publish the model of a file as an artifact.
@@ -30,6 +32,8 @@ def import_file(
         the program of the WiSE-FT paper wrote is known by its names, and its CLIP by its shapes.
     weights : str
         "ema" or "raw", of a checkpoint that holds both.
+    class_ids : sequence of str
+        Identifiers of the classes of its head, in the order of its outputs; those that a checkpoint names unless given.
     say : callable
         Is given a line for each choice that was made.
 
@@ -47,7 +51,10 @@ def import_file(
 
     library, _, name = (architecture or "").partition(":")
     if library == "timm" or says_what_it_is(path):
-        return publish_model(store, path, *from_library(path, architecture, weights=weights, say=say))
+        state, spec = from_library(path, architecture, weights=weights, say=say)
+        if class_ids and len(class_ids) != spec.num_classes:
+            raise ModelError(f"{path} has a head of {spec.num_classes} outputs, {len(class_ids)} classes are named: name each.")
+        return publish_model(store, path, state, replace(spec, class_ids=tuple(class_ids) or spec.class_ids))
     if library not in ("", "open_clip") or (library and not name):
         raise ModelError(f"--architecture {architecture}: expected timm:NAME or open_clip:NAME:TAG.")
     if weights != "ema":

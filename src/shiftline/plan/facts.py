@@ -19,11 +19,15 @@ Records = Mapping[Backbone | Model, BackboneRecord]
 
 @dataclass(frozen=True)
 class Head:
-    """The head of a model: its number of classes, and the names and templates of one that a text tower wrote."""
+    """The head of a model: its number of classes, and the names and templates of one that a text tower wrote.
+
+    `is_verified` says that its outputs are known to be the reference's classes in their order.
+    """
 
     count: int
     classes: tuple[object, ...] = ()
     templates: object = ()
+    is_verified: bool = True
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,13 @@ class Facts:
     def new_head(self) -> Head:
         """Return a head that is trained on the reference's classes."""
         return Head(len(self.classes))
+
+    def outputs(self, model: Model, class_ids: Sequence[str]) -> tuple[int, ...] | None:
+        """Return the output of a head for each class of the reference; None where nothing is known: see `SplitRecord.rows_in`."""
+        try:
+            return self.labelled.rows_in(class_ids)
+        except DeclarationError as error:
+            raise DeclarationError(f"{describe(model)}: {error}") from error
 
     # ---- conditions ----------------------------------------------------------------------------------------------------
 

@@ -79,7 +79,8 @@ class Planner:
             form = self.form(model)
             key = form["artifact"] if set(form) == {"artifact"} else digest(form)
             other_data = self.facts.reads_other_data(named.expression)
-            planned.append(PlannedModel(named, model, key, predictions, scores, self.deferred(model), other_data))
+            unverified = not self.facts.head(model).is_verified
+            planned.append(PlannedModel(named, model, key, predictions, scores, self.deferred(model), other_data, unverified))
         return Plan(self.facts, self.jobs, tuple(planned), self.artifacts)
 
     # ---- selections --------------------------------------------------------------------------------------------------

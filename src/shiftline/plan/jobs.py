@@ -115,6 +115,8 @@ class PlannedModel:
     scores : tuple of PlannedScore
     other_data : bool
         It is trained or selected on other data than the reference's train and val splits.
+    order_unverified : bool
+        Nobody knows which class each output of its head is of; their number agrees.
     """
 
     named: NamedModel
@@ -124,6 +126,7 @@ class PlannedModel:
     scores: tuple[PlannedScore, ...]
     deferred: bool
     other_data: bool
+    order_unverified: bool
 
 
 @dataclass(frozen=True)

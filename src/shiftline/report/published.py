@@ -64,7 +64,13 @@ def with_published(table: pd.DataFrame, published: PublishedBaseline, *, shifts:
         shown = {"distribution": distribution, "label_space": space, "metric": like["metric"], "proportion": like["proportion"]}
         parts.append(rows.assign(**shown, subset=like["subset"], n=n, architecture=rows.get(published.family or "", rows["model"])))
     rows = pd.concat(parts, ignore_index=True).assign(
-        group=published.group, recipe=f"of {Path(published.path).name}", other_data=False, primary=True, published=True, key=key
+        group=published.group,
+        recipe=f"of {Path(published.path).name}",
+        other_data=False,
+        order_unverified=False,
+        primary=True,
+        published=True,
+        key=key,
     )
     rows = rows.assign(replicates_of=rows["model"], run=rows["model"]).reindex(columns=table.columns)
     whole = pd.concat([table, rows.astype(table.dtypes.to_dict())], ignore_index=True)
