@@ -186,7 +186,7 @@ def test_the_command_has_verdicts_and_an_exit_status(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
-        (lambda: sl.accuracy("nobody") >= 0, "no model or group: groups are 'from scratch'"),
+        (lambda: sl.accuracy("nobody") >= 0, "no model or group. Groups are 'from scratch'"),
         (lambda: sl.accuracy("tuned@validated") >= 0, "has no mixing coefficients"),
         (lambda: sl.accuracy("tuned", on="fog") >= 0, "is about 'fog': expected one of 'blur', 'invert', 'average', 'reference'"),
         (lambda: sl.effective_robustness("tuned", on="reference") >= 0, "is about 'reference': expected one of 'blur'"),

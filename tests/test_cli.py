@@ -91,6 +91,7 @@ def test_results_as_json_have_exactly_the_promised_names(tiny):
         "step",
         "alpha",
         "other_data",
+        "order_unverified",
         "distribution",
         "label_space",
         "metric",
@@ -100,6 +101,7 @@ def test_results_as_json_have_exactly_the_promised_names(tiny):
         "low",
         "high",
         "key",
+        "model_key",
     ]
     assert all(list(row) == names for row in rows)
     zero_shot = next(r for r in rows if r["model"] == "zero-shot" and r["distribution"] == "reference")

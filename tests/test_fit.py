@@ -186,7 +186,7 @@ def test_families_of_a_column_are_clusters(tmp_path):
             (*COLUMNS, "--baseline", "kind=standard", "--shift", "v2"),
             "holds 86.8: expected fractions from 0 to 1. If these are percent",
         ),
-        ((*STANDARD, "--shift", "imagenet-v2"), "no column 'imagenet-v2': it has model, kind, imagenet"),
+        ((*STANDARD, "--shift", "imagenet-v2"), "no column 'imagenet-v2': did you mean imagenet? It has model, kind, imagenet"),
         (
             (*COLUMNS, "--baseline", "kind=scratch", "--percent", "--shift", "v2"),
             "no row has kind=scratch: the column 'kind' has standard, wise-ft",
@@ -210,7 +210,7 @@ def test_bad_files_are_one_clear_error(wise_ft, tmp_path):
     wise_ft.write_text(WISE_FT.replace("79.5", "high"))
     assert "row 5 of the column 'v2' holds 'high'" in error("fit", wise_ft, *STANDARD, "--shift", "v2")
     wise_ft.write_text(WISE_FT.replace("79.5", "795"))
-    assert "an accuracy is 795" in error("fit", wise_ft, *STANDARD, "--shift", "v2")
+    assert "of the column 'v2' holds 795" in error("fit", wise_ft, *STANDARD, "--shift", "v2")
     wise_ft.write_text(WISE_FT.splitlines()[0] + "\n")
     assert "has no rows" in error("fit", wise_ft, *STANDARD, "--shift", "v2")
     path, _ = planted(tmp_path)
@@ -218,9 +218,7 @@ def test_bad_files_are_one_clear_error(wise_ft, tmp_path):
     assert believed.returncode == 0
     assert "no accuracy of the column 'test' is above 1 percent" in believed.stderr
     wise_ft.write_text(WISE_FT.replace("79.5", "169.8"))
-    assert "an accuracy is 169.8 in the column 'v2': expected percent from 0 to 100" in error(
-        "fit", wise_ft, *STANDARD, "--shift", "v2"
-    )
+    assert "of the column 'v2' holds 169.8: expected percent from 0 to 100" in error("fit", wise_ft, *STANDARD, "--shift", "v2")
 
 
 def test_the_command_of_the_readme_runs(wise_ft, monkeypatch):

@@ -338,3 +338,23 @@ def test_what_an_export_prints_and_says_is_held_to(tmp_path):
     small, small_spec = random_model(glyph_net("mlp"))
     save_model(tmp_path / "glyph.safetensors", small.state_dict(), small_spec)
     assert store.has(import_file(store, tmp_path / "glyph.safetensors"))
+
+
+def test_any_key_of_a_study_names_its_model(tiny, tmp_path):
+    """What `results` prints is the model's key; that of a score or prediction is followed to it, and said."""
+    table, path, said = tiny.results(), tmp_path / "model.safetensors", []
+    first = table[(table["model"] == "zero-shot") & (table["distribution"] == "reference")].iloc[0]
+    epoch = table[(table["epoch"] == 1) & (table["distribution"] == "reference")].iloc[0]
+    for row in (first, epoch):
+        (prediction,) = tiny.store.manifest(row["key"]).document["parents"]
+        for key in (row["model_key"], row["key"], prediction):
+            # The model was found: its architecture is shiftline's own, which no library loads.
+            with pytest.raises(ModelError, match="is no architecture of timm or open_clip"):
+                export_artifact(tiny.store, key, path, say=said.append)
+        assert [f"belongs to the model {row['model_key'][:12]}" in line for line in said] == [True, True]
+        assert all(("after 1" in line) == (row is epoch) for line in said)
+        said.clear()
+    mixed = table[(table["group"] == "wise-ft") & (table["alpha"] == 0.5)].iloc[0]
+    assert mixed["model_key"] == ""
+    with pytest.raises(StoreError, match="is of a mixture of several models .*, whose weights are stored nowhere"):
+        export_artifact(tiny.store, mixed["key"], path)

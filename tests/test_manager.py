@@ -48,6 +48,7 @@ COLUMNS = [
     "step",
     "alpha",
     "other_data",
+    "order_unverified",
     "distribution",
     "label_space",
     "metric",
@@ -57,6 +58,7 @@ COLUMNS = [
     "low",
     "high",
     "key",
+    "model_key",
 ]
 HERE = Path(__file__).parent
 

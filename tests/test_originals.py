@@ -633,7 +633,7 @@ def _with_cifar(mnist):
         ("wise-ft-table --eval-datasets ImageNetV2 --results-db other.csv", "is no JSON"),
         ("run imagenet_support_split shift=v3", "there is no shift 'v3': choose of v2, sketch, r, or all"),
         ("run imagenet_synthetic_shift", "say one of tint_p=0.5, label_p=0.1, out_of_support=true"),
-        ("run digits --group cnn", "has no group 'cnn': its groups are"),
+        ("run digits --group cnn", "has no group 'cnn'"),
         ("run digits --kind cook", "there is no kind of job 'cook': the kinds are"),
         ("data make-miniature coco --root x", "no miniature of 'coco': choose one of imagenet, mnist, cifar10"),
     ],

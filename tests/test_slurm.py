@@ -123,7 +123,7 @@ def test_groups_are_launched_with_what_they_need(fake, tmp_path, data_root):
     assert kinds.count("train") == 4
     assert "select" in kinds
     assert out.endswith(f"{len(kinds)} execution groups\n")
-    assert "has no group 'worst': its groups are 'nets', 'best', 'soup'" in error(
+    assert "has no group 'worst'. Its groups are 'nets', 'best', 'soup'" in error(
         "freeze", path, "--store", store, "--out", tmp_path / "x", "--group", "worst"
     )
 

@@ -178,7 +178,7 @@ def test_what_varies_a_winner_is_planned_frozen_and_run(tmp_path, data_root):
     recipes = table[table["group"] == "longer"]["recipe"].unique()
     assert len(recipes) == 2
     assert all("2 epochs" in recipe and f"lr={rate}" in recipe for recipe in recipes)
-    with pytest.raises(DeclarationError, match="has no group 'short': its groups are"):
+    with pytest.raises(DeclarationError, match="has no group 'short'. Its groups are"):
         study.run(groups=["short"])
     with pytest.raises(DeclarationError, match="there is no kind of job 'cook'"):
         study.run(kinds=["cook"])

@@ -66,9 +66,9 @@ def test_what_is_no_number_is_named(cell):
         (["50%", "60"], True, "some cells of the column 'v2' have a percent sign and others have none"),
         (["", "-"], False, "holds no number"),
         (["0.5", "70"], False, "holds 70: expected fractions from 0 to 1. If these are percent, say --percent"),
-        (["50", "170"], True, "an accuracy is 170 in the column 'v2': expected percent from 0 to 100"),
+        (["50", "170"], True, "row 2 of the column 'v2' holds 170: expected percent from 0 to 100"),
         (["170%"], False, "expected percent from 0 to 100"),
-        (["-0.1", "0.2"], False, "an accuracy is -0.1"),
+        (["-0.1", "0.2"], False, "row 1 of the column '.*' holds -0.1"),
     ],
 )
 def test_accuracies_off_the_scale_are_refused(cells, percent, message):

@@ -13,8 +13,9 @@ from shiftline.analysis.baseline import BaselineFit, fit_baseline
 from shiftline.analysis.notes import legend
 from shiftline.analysis.robustness import effective_robustness
 from shiftline.analysis.settings import AUTO, CLUSTERS, EACH, LineOptions
-from shiftline.analysis.table_files import as_fractions, as_text
+from shiftline.analysis.table_files import as_counts, as_fractions, as_text
 from shiftline.analysis.tables import REFERENCE
+from shiftline.contracts.require import near
 from shiftline.errors import AnalysisError
 
 BASELINE = "baseline"
@@ -29,8 +30,8 @@ def tidy_accuracies(
     shifts: Sequence[str],
     baseline: tuple[str, str] | None,
     percent: bool = False,
-    n_reference: int | None = None,
-    n_shift: int | None = None,
+    n_reference: int | str | None = None,
+    n_shift: int | str | None = None,
     cluster: str | None = AUTO,
 ) -> pd.DataFrame:
     """Return a tidy table of a wide one: see `shiftline.analysis`.
@@ -47,8 +48,8 @@ def tidy_accuracies(
         (column, value): rows with it are the group "baseline", all others "others". None: all rows are.
     percent : bool
         Accuracies are percent, and are divided by 100. Columns whose cells have percent signs are so without it.
-    n_reference, n_shift : int, optional
-        Numbers of examples.
+    n_reference, n_shift : int or str, optional
+        Numbers of examples; as text, a column that holds them.
     cluster : str, optional
         A column that the result keeps, for `fit_baseline`; "auto": those that it looks for.
 
@@ -62,9 +63,10 @@ def tidy_accuracies(
     named = (REFERENCE,) if len(references) == 1 else references
     kept = [c for c in CLUSTERS if c in wide.columns] if cluster == AUTO else [cluster] if cluster not in (None, EACH) else []
     marks = () if baseline is None else baseline[:1]
-    for column in (model, *references, *shifts, *marks, *kept):
+    for column in (model, *references, *shifts, *marks, *kept, *(n for n in (n_reference, n_shift) if isinstance(n, str))):
         if column not in wide.columns:
-            raise AnalysisError(f"the table has no column {column!r}: it has {', '.join(map(str, wide.columns))}.")
+            known = [str(name) for name in wide.columns]
+            raise AnalysisError(f"the table has no column {column!r}{near(column, known)} It has {', '.join(known)}.")
         if (count := int((wide.columns == column).sum())) > 1:
             raise AnalysisError(
                 f"the table has {count} columns {column!r}: rename them in its file, so that it is known which is meant."
@@ -83,6 +85,7 @@ def tidy_accuracies(
         raise AnalysisError(f"the column {min(twice)!r} is named as a reference and as a shift: it is one of them.")
     numbers = {column: as_fractions(wide[column], column, percent=percent) for column in (*references, *shifts)}
     groups = np.where(chosen, BASELINE, OTHERS)
+    on_reference, under_shift = (as_counts(wide[n], n) if isinstance(n, str) else n for n in (n_reference, n_shift))
     columns = [
         pd.DataFrame(
             {
@@ -90,7 +93,7 @@ def tidy_accuracies(
                 "group": groups,
                 "distribution": name,
                 "value": values,
-                "n": n_reference if name in named else n_shift,
+                "n": on_reference if name in named else under_shift,
                 "alpha": np.nan,
                 **{column: as_text(wide[column]) for column in kept},
             }

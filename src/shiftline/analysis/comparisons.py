@@ -17,6 +17,7 @@ from shiftline.analysis.notes import codes
 from shiftline.analysis.panels import Answers, Panel, panels_of
 from shiftline.analysis.settings import LineOptions, LineSettings
 from shiftline.analysis.tables import AVERAGE, REFERENCE, averaged, check_table, shifts_of
+from shiftline.contracts.require import near
 from shiftline.errors import AnalysisError
 
 COLUMNS = (
@@ -207,7 +208,7 @@ def _members(table: pd.DataFrame, name: str) -> list[str]:
     )
     if not models:
         known = [*dict.fromkeys(table["group"]), *dict.fromkeys(table["model"])]
-        raise AnalysisError(f"there is no model or group {name!r}: there are {', '.join(map(repr, known))}.")
+        raise AnalysisError(f"there is no model or group {name!r}{near(name, known)} There are {', '.join(map(repr, known))}.")
     return models
 
 

@@ -127,12 +127,29 @@ def as_fractions(column: pd.Series, name: str, *, percent: bool) -> pd.Series:
     smallest, largest = numbers.min(), numbers.max()
     if smallest < 0 or largest > 100:
         scale = "percent from 0 to 100" if in_percent else "fractions from 0 to 1, or percent with --percent"
-        raise AnalysisError(f"an accuracy is {smallest if smallest < 0 else largest:g} in the column {name!r}: expected {scale}.")
+        row = numbers.argmin() if smallest < 0 else numbers.argmax()
+        raise AnalysisError(f"row {row + 1} of the column {name!r} holds {numbers.iloc[row]:g}: expected {scale}.")
     if not in_percent and largest > 1:
         raise AnalysisError(
             f"the column {name!r} holds {largest:g}: expected fractions from 0 to 1. If these are percent, say --percent."
         )
     return numbers / 100 if in_percent else numbers
+
+
+def as_counts(column: pd.Series, name: str) -> pd.Series:
+    """Return a column of numbers of examples; what is missing is NaN.
+
+    Raises
+    ------
+    AnalysisError
+        A cell is no whole number of 1 or more.
+    """
+    numbers = pd.Series([_number(cell, name, row)[0] for row, cell in enumerate(column, start=1)], index=column.index, dtype=float)
+    wrong = numbers.notna() & ((numbers < 1) | (numbers % 1 != 0))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise AnalysisError(f"row {row + 1} of the column {name!r} holds {numbers.iloc[row]:g}: expected a number of examples.")
+    return numbers
 
 
 def _number(cell: object, name: str, row: int) -> tuple[float, bool]:

@@ -44,8 +44,10 @@ def fit(
     ],
     baseline: Annotated[str, typer.Option("--baseline", metavar="COLUMN=VALUE", help="The rows that fix the line.")],
     percent: Annotated[bool, typer.Option("--percent", help="Accuracies are percent, not fractions.")] = False,
-    n_reference: Annotated[int | None, typer.Option("--n-reference", min=1, help="Examples behind a reference accuracy.")] = None,
-    n_shift: Annotated[int | None, typer.Option("--n-shift", min=1, help="Examples behind one under shift.")] = None,
+    n_reference: Annotated[
+        str | None, typer.Option("--n-reference", metavar="N|COLUMN", help="Examples behind a reference accuracy.")
+    ] = None,
+    n_shift: Annotated[str | None, typer.Option("--n-shift", metavar="N|COLUMN", help="Examples behind one under shift.")] = None,
     scale: ScalesOption = Scales.probit,
     extremes: ExtremesOption = Extremes.exclude,
     weights: WeightsOption = Weights.none,
@@ -65,6 +67,8 @@ def fit(
     column, equals, value = baseline.partition("=")
     if not equals:
         raise AnalysisError(f"--baseline {baseline}: expected COLUMN=VALUE, for instance type=scratch.")
+    if weights is Weights.binomial and (n_reference is None or n_shift is None):
+        raise AnalysisError("--weights binomial needs numbers of examples: say --n-reference and --n-shift, a number or a column.")
     tidy = tidy_accuracies(
         read_table(table),
         model=model,
@@ -72,8 +76,8 @@ def fit(
         shifts=list(dict.fromkeys(shift)),
         baseline=(column, value),
         percent=percent,
-        n_reference=n_reference,
-        n_shift=n_shift,
+        n_reference=_examples("--n-reference", n_reference),
+        n_shift=_examples("--n-shift", n_shift),
         cluster=None if cluster == "none" else cluster,
     )
     for name, accuracies in tidy.groupby("distribution", sort=False)["value"]:
@@ -101,6 +105,15 @@ def fit(
         return
     for start in range(0, len(documents), len(options)):
         _print(documents[start : start + len(options)], level)
+
+
+def _examples(option: str, text: str | None) -> int | str | None:
+    """Return a number of examples, or the column that holds them."""
+    if text is None or not text.lstrip("-").isdecimal():
+        return text
+    if int(text) < 1:
+        raise AnalysisError(f"{option} {text}: expected a number of examples, 1 or more, or a column that holds them.")
+    return int(text)
 
 
 def _print(documents: list[dict[str, Any]], level: float) -> None:

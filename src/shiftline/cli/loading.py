@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from shiftline.contracts.plugins import classes_in, installed
-from shiftline.contracts.require import counted
+from shiftline.contracts.require import counted, near
 from shiftline.errors import StudyNotFoundError
 from shiftline.studies import BUILT_IN
 from shiftline.study import ExperimentManager
@@ -50,9 +49,8 @@ def load_study(name: str) -> type[ExperimentManager]:
         module = _from_module(source)
     else:
         names = known_studies()
-        near = difflib.get_close_matches(name, names, n=1)
         raise StudyNotFoundError(
-            f"there is no study {name!r}{f': did you mean {near[0]}?' if near else '.'} Expected a known name "
+            f"there is no study {name!r}{near(name, names)} Expected a known name "
             f"({', '.join(names)}), module:Class, or path/to/file.py:Class."
         )
     own = (cls for cls in classes_in([module], ExperimentManager) if cls.__module__ == module.__name__)
@@ -94,16 +92,21 @@ def module_of_file(path: Path) -> ModuleType:
     except Exception as error:
         del sys.modules[name]
         raise StudyNotFoundError(
-            f"the study file {path} raises on import: {type(error).__name__}: {error}. Run `python {path}` to see where."
+            f"the study file {path} raises on import: {_in_words(error)}. Run `python {path}` to see where."
         ) from error
     return module
+
+
+def _in_words(error: Exception) -> str:
+    """Return what an exception is and says, without a full stop."""
+    return f"{type(error).__name__}: {error}".rstrip(".")
 
 
 def _from_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        raise StudyNotFoundError(f"the module {name!r} cannot be imported: {type(error).__name__}: {error}.") from error
+        raise StudyNotFoundError(f"the module {name!r} cannot be imported: {_in_words(error)}.") from error
 
 
 def make_study(name: str, parameters: list[str] | None, store: Path, *, quiet: bool = False) -> ExperimentManager:
@@ -147,7 +150,9 @@ def parse_parameters(study: type[ExperimentManager], texts: list[str]) -> dict[s
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or name not in valid:
-            listed = ", ".join(f"{n}={p.default!r}" for n, p in valid.items()) or "none"
+            if not valid:
+                raise StudyNotFoundError(f"{text!r} is no parameter of {study.__name__}: its constructor takes none. Leave it out.")
+            listed = ", ".join(f"{n}={p.default!r}" for n, p in valid.items())
             raise StudyNotFoundError(
                 f"{text!r} is no parameter of {study.__name__}: expected name=value; its parameters are {listed}."
             )

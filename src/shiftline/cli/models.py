@@ -20,7 +20,7 @@ class Sets(StrEnum):
 
 
 def export_model(
-    key: Annotated[str, typer.Argument(help="Key of a model's artifact, or its first digits.")],
+    key: Annotated[str, typer.Argument(help="Key of a model, or of a score or prediction of it; or its first digits.")],
     path: Annotated[Path, typer.Argument(help="File to write, .safetensors.")],
     store: StoreFolder = DEFAULT_STORE,
     after: Annotated[
@@ -31,7 +31,7 @@ def export_model(
     from shiftline.launch.interchange import export_artifact
     from shiftline.store.artifacts import Store
 
-    print(export_artifact(Store(store), key, path, after=after))
+    print(export_artifact(Store(store), key, path, after=after, say=_say))
 
 
 def import_model(

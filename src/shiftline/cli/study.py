@@ -23,7 +23,7 @@ from shiftline.cli.line_options import (
 )
 from shiftline.cli.loading import make_study
 from shiftline.cli.options import Parameters, StudyName
-from shiftline.contracts.require import counted
+from shiftline.contracts.require import counted, near
 from shiftline.errors import AnalysisError
 from shiftline.terminal.baseline_tables import (
     BaselineColumns,
@@ -124,7 +124,8 @@ def results(
     known = dict.fromkeys(table["metric"])
     if metric is not None and metric not in known:
         raise AnalysisError(
-            f"the study has no metric {metric!r}: it has {', '.join(known)}. Others are requested with metrics = (...)."
+            f"the study has no metric {metric!r}{near(metric, known)} It has {', '.join(known)}. Others "
+            "are requested with metrics = (...)."
         )
     table = table[table["primary"] if metric is None else table["metric"] == metric]
     console().print(_results_table(table))
@@ -151,11 +152,12 @@ def _results_table(table: pd.DataFrame) -> Table:
     groups = table.drop_duplicates("model").set_index("model")["group"]
     metrics = ", ".join(dict.fromkeys(table["metric"]))
     unit = "" if several or not shown_in.iloc[0] else f" ({shown_in.iloc[0]})"
-    shown = Table("group", "model", *wide.columns, title=f"{metrics}{unit}")
+    keys = table.drop_duplicates("model").set_index("model")["model_key"]
+    shown = Table("group", "model", "key", *wide.columns, title=f"{metrics}{unit}")
     other, unverified = (set(table.loc[table[column], "model"]) for column in ("other_data", "order_unverified"))
     for model, row in wide.iterrows():
         name = f"{model}{' *' if model in other else ''}{' ?' if model in unverified else ''}"
-        shown.add_row(str(groups[model]), name, *row.fillna("-"))
+        shown.add_row(str(groups[model]), name, keys[model][:8] or "-", *row.fillna("-"))
     return shown
 
 

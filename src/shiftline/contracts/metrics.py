@@ -16,7 +16,6 @@ Scores, intervals, tables and selections follow from what the class says.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from shiftline.contracts.identity import Declaration, changed_fields
 from shiftline.contracts.plugins import tagged
 from shiftline.contracts.predictions import Measured, Predictions
-from shiftline.contracts.require import counted
+from shiftline.contracts.require import counted, near
 from shiftline.errors import DataError, DeclarationError
 
 if TYPE_CHECKING:
@@ -291,11 +290,9 @@ def metric_named(name: object, *, where: str) -> Metric:
     known = tagged(Metric)
     if not isinstance(name, str) or tag not in known:
         names = [tag for tag, cls in known.items() if cls.requestable]
-        near = difflib.get_close_matches(str(name), names, n=1)
-        meant = f": did you mean {near[0]}?" if near else "."
         raise DeclarationError(
-            f"{where} has the metric {name!r}, which does not exist{meant} Choose from {', '.join(sorted(names))}, or give an "
-            "object of your own class, a subclass of shiftline.Metric."
+            f"{where} has the metric {name!r}, which does not exist{near(name, names)} Choose from {', '.join(sorted(names))}, "
+            "or give an object of your own class, a subclass of shiftline.Metric."
         )
     named: Any = known[tag]
     found: Metric = named(argument) if colon else named()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable
 
@@ -46,3 +47,9 @@ def require_share(owner: str, value: float, what: str = "") -> None:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun: "1 job", "2 jobs"."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def near(name: object, known: Iterable[str]) -> str:
+    """Return the end of a sentence about a name that is not known: ": did you mean that?", or a full stop."""
+    found = difflib.get_close_matches(str(name), list(known), n=1)
+    return f": did you mean {found[0]}?" if found else "."

@@ -12,7 +12,7 @@ from shiftline.contracts.metrics import Metric, requested_metric
 from shiftline.contracts.models import Model
 from shiftline.contracts.published import PublishedBaseline
 from shiftline.contracts.reference import Reference
-from shiftline.contracts.require import require_choice
+from shiftline.contracts.require import near, require_choice
 from shiftline.errors import DeclarationError
 
 Models = Mapping[str, Model | Sequence[Model] | Mapping[str, Model]]
@@ -188,7 +188,8 @@ def _unanswerable(study: Study, quantity: Quantity) -> str:
         return ""
     known = ", ".join(map(repr, study.groups))
     return (
-        f"is about {quantity.of!r}, which is no model or group: groups are {known}; of a curve GROUP@{VALIDATED} or GROUP@{ORACLE}."
+        f"is about {quantity.of!r}, which is no model or group{near(quantity.of, models)} "
+        f"Groups are {known}; of a curve GROUP@{VALIDATED} or GROUP@{ORACLE}."
     )
 
 

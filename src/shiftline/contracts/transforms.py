@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from shiftline.contracts.identity import Declaration
+from shiftline.contracts.identity import Declaration, changed_fields
 from shiftline.contracts.require import require
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ class Transform(Declaration):
     """
 
     def __str__(self) -> str:
-        return type(self).tag
+        fields = changed_fields(self).items()
+        said = ", ".join(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in fields)
+        return f"{type(self).tag}({said})" if said else type(self).tag
 
     def apply(self, images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
         """Return the shifted images.

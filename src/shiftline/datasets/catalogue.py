@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import tomllib
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shiftline.contracts.plugins import classes_in, installed, modules_of
+from shiftline.contracts.require import near
 from shiftline.data.family import DatasetFamily
 from shiftline.data.layout import from_where
 from shiftline.errors import DataError
@@ -68,9 +68,8 @@ class Catalogue:
         """
         if name in self.families:
             return self.families[name]
-        near = difflib.get_close_matches(name, self.families, n=1)
         raise DataError(
-            f"there is no data set {name!r}{f': did you mean {near[0]}?' if near else '.'} `shiftline data list` shows those that "
+            f"there is no data set {name!r}{near(name, self.families)} `shiftline data list` shows those that "
             "are known; --from FILE adds those of a study file; for images of your own say --images FOLDER or --domains FOLDER."
         )
 

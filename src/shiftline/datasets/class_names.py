@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from shiftline.contracts.require import counted
+from shiftline.contracts.require import counted, near
 from shiftline.data.listing import in_class_order
 from shiftline.errors import DataError
 
@@ -66,9 +65,3 @@ def read_classes(path: Path) -> tuple[str, ...]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise DataError(f"{path} has the class {twice[0]!r} twice: expected one name a line, in the order of the labels.")
     return tuple(names)
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence about a name that is not known: ": did you mean that?", or a full stop."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f": did you mean {found[0]}?" if found else "."

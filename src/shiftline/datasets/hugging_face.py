@@ -9,10 +9,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from shiftline.contracts.require import near
 from shiftline.data.examples import Example, Inside
 from shiftline.data.family import Listing
 from shiftline.data.listing import is_hidden
-from shiftline.datasets.class_names import labels_in_classes, near
+from shiftline.datasets.class_names import labels_in_classes
 from shiftline.errors import DataError
 
 

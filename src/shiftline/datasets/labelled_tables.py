@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from shiftline.analysis.table_files import as_text, read_table
-from shiftline.contracts.require import counted
+from shiftline.contracts.require import counted, near
 from shiftline.data.examples import Example
 from shiftline.data.family import Listing
-from shiftline.datasets.class_names import labels_in_classes, near
+from shiftline.datasets.class_names import labels_in_classes
 from shiftline.errors import AnalysisError, DataError
 
 
@@ -50,6 +49,8 @@ def labelled_table(
     DataError
         The table cannot be read, lacks a column or a label, or names a file that is not there or twice.
     """
+    from shiftline.analysis.table_files import as_text, read_table  # It loads pandas: `shiftline data list` does without.
+
     try:
         table = read_table(path)
     except AnalysisError as error:

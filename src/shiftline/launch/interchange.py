@@ -18,15 +18,19 @@ if TYPE_CHECKING:
     from shiftline.networks.spec import ModelSpec
 
 
-def export_artifact(store: Store, key: str, path: Path, *, after: int | None = None) -> str:
+def export_artifact(
+    store: Store, key: str, path: Path, *, after: int | None = None, say: Callable[[str], None] = lambda note: None
+) -> str:
     """Write the model of an artifact as a library's own weights.
 
     Parameters
     ----------
     key : str
-        Or its first digits.
+        Or its first digits; of a score or of predictions: their model is written.
     after : int, optional
         A saved epoch or step of a training.
+    say : callable
+        Is given a line where the key is not the model's own.
 
     Returns
     -------
@@ -51,7 +55,11 @@ def export_artifact(store: Store, key: str, path: Path, *, after: int | None = N
     if len(found) != 1:
         what = "no artifact" if not found else f"{len(found)} artifacts"
         raise StoreError(f"the store {store.root} has {what} whose key starts with {key!r}: expected exactly one.")
-    (key,) = found
+    key, checkpoint = _model_behind(store, found[0])
+    after = checkpoint if after is None else after
+    if key != found[0]:
+        at = "" if checkpoint is None else f", after {checkpoint}"
+        say(f"{found[0][:12]} ({store.manifest(found[0]).kind}) belongs to the model {key[:12]} ({store.manifest(key).kind}{at})")
     files = store.manifest(key).files
     wanted = [WEIGHTS] if after is None else [checkpoint_file(unit, after) for unit in ("epoch", "step")]
     saved = [name for name in wanted if name in files]
@@ -68,6 +76,30 @@ def export_artifact(store: Store, key: str, path: Path, *, after: int | None = N
         finally:
             temporary.unlink(missing_ok=True)
     return loading_code(spec, path)
+
+
+def _model_behind(store: Store, key: str) -> tuple[str, int | None]:
+    """Return the key of the model that an artifact is about, and the epoch or step of a checkpoint.
+
+    Raises
+    ------
+    StoreError
+        It is about a mixture of several models, whose weights are stored nowhere.
+    """
+    start, manifest = key, store.manifest(key)
+    if manifest.kind == "score":
+        key = manifest.document["parents"][0]
+        manifest = store.manifest(key)
+    form = manifest.document.get("model")
+    if form is None:
+        return key, None  # A model, or what else is no prediction of one network: its files say which.
+    if "artifact" not in form:
+        members = ", ".join(parent[:12] for parent in manifest.document["parents"])
+        raise StoreError(
+            f"{start[:12]} is of a mixture of several models ({members}), whose weights are stored nowhere: write one of them, or "
+            "declare Materialize(mixture) as a model of its own."
+        )
+    return form["artifact"], form.get("epoch", form.get("step"))
 
 
 def publish_model(store: Store, path: Path, state: Mapping[str, Tensor], spec: ModelSpec) -> str:

@@ -50,6 +50,7 @@ class Score:
     low: float | None
     high: float | None
     key: str
+    model_key: str
 
 
 def scores(plan: Plan, store: Store) -> Iterator[Score]:
@@ -76,6 +77,7 @@ def scores(plan: Plan, store: Store) -> Iterator[Score]:
                 primary=score.primary,
                 **{name: found.get(name) for name in ("value", "correct", "n", "low", "high")},
                 key=score.key,
+                model_key=planned.artifact,
             )
 
 

@@ -18,9 +18,11 @@ class ManyAlphas(TyperCommand):
         after = False
         for word in args:
             if word == "--alpha":
+                # Said once before each value; one that has none is told so.
                 after = True
-            elif after and _is_number(word):
-                spread += ["--alpha", word]
+                spread += ["--alpha"]
+            elif after and (_is_number(word) or not word.startswith("-")):
+                spread += [word] if spread[-1] == "--alpha" else ["--alpha", word]
             else:
                 after = False
                 spread.append(word)

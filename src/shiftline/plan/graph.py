@@ -80,7 +80,11 @@ class Planner:
             key = form["artifact"] if set(form) == {"artifact"} else digest(form)
             other_data = self.facts.reads_other_data(named.expression)
             unverified = not self.facts.head(model).is_verified
-            planned.append(PlannedModel(named, model, key, predictions, scores, self.deferred(model), other_data, unverified))
+            planned.append(
+                PlannedModel(
+                    named, model, key, form.get("artifact", ""), predictions, scores, self.deferred(model), other_data, unverified
+                )
+            )
         return Plan(self.facts, self.jobs, tuple(planned), self.artifacts)
 
     # ---- selections --------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from shiftline.contracts.identity import canonical
 from shiftline.contracts.metrics import Metric
 from shiftline.contracts.models import Model
 from shiftline.contracts.plugins import tagged
+from shiftline.contracts.require import near
 from shiftline.contracts.study import NamedModel, Study
 from shiftline.errors import DeclarationError, PlanError
 from shiftline.plan.facts import Facts
@@ -110,6 +111,8 @@ class PlannedModel:
         With every selection that has been made put in.
     key : str
         The artifact's key, or for an interpolation the digest of its form.
+    artifact : str
+        Key of what holds its weights; empty for a mixture that is stored nowhere.
     predictions : mapping
         Keys by name of the distribution ("reference", "reference val", and the shifts).
     scores : tuple of PlannedScore
@@ -122,6 +125,7 @@ class PlannedModel:
     named: NamedModel
     expression: Model
     key: str
+    artifact: str
     predictions: Mapping[str, str]
     scores: tuple[PlannedScore, ...]
     deferred: bool
@@ -191,7 +195,8 @@ class Plan:
             found = [group for group in self.study.groups if group == pattern or fnmatchcase(group, pattern)]
             if not found:
                 raise DeclarationError(
-                    f"{self.study.name!r} has no group {pattern!r}: its groups are {', '.join(map(repr, self.study.groups))}."
+                    f"{self.study.name!r} has no group {pattern!r}{near(pattern, self.study.groups)} "
+                    f"Its groups are {', '.join(map(repr, self.study.groups))}."
                 )
             names += found
         chosen = (score.key for model in self.models if model.named.group in names for score in model.scores)

@@ -9,6 +9,7 @@ import pandas as pd
 from shiftline.analysis.agreement import agreement_on_the_line
 from shiftline.analysis.ood_select import SHARES, Selected, ood_select
 from shiftline.analysis.tables import panel, shifts_of
+from shiftline.contracts.require import near
 from shiftline.errors import AnalysisError
 from shiftline.launch.answers import answers
 from shiftline.launch.predictions import predicted_classes
@@ -25,7 +26,7 @@ def agreement_table(
     table = table[~table["published"]]
     known = list(dict.fromkeys(table["group"]))
     if unknown := [group for group in groups or () if group not in known]:
-        raise AnalysisError(f"there is no group {unknown[0]!r}: there are {', '.join(map(repr, known))}.")
+        raise AnalysisError(f"there is no group {unknown[0]!r}{near(unknown[0], known)} There are {', '.join(map(repr, known))}.")
     parts = []
     for shift in shifts_of(table, shifts):
         points = panel(table, shift)

@@ -71,6 +71,7 @@ def with_published(table: pd.DataFrame, published: PublishedBaseline, *, shifts:
         primary=True,
         published=True,
         key=key,
+        model_key="",
     )
     rows = rows.assign(replicates_of=rows["model"], run=rows["model"]).reindex(columns=table.columns)
     whole = pd.concat([table, rows.astype(table.dtypes.to_dict())], ignore_index=True)

@@ -31,7 +31,8 @@ def results_table(plan: Plan, store: Store) -> pd.DataFrame:
         model, group, recipe, seed, epoch, step, alpha, other_data (it reads other data than the reference's train and val),
         order_unverified (nobody knows which class each output is of),
         distribution, label_space, metric, primary (the metric stands for its distribution on an axis), value, n, low, high (95 %:
-        exact for proportions, else bootstrap over the examples), key. The reference has rows in the label space of every shift. A
+        exact for proportions, else bootstrap over the examples), key, model_key (which `shiftline export` takes; empty for a
+        mixture, whose weights are stored nowhere). The reference has rows in the label space of every shift. A
         score that has not been made is a row without a value. ``attrs["units"]`` says by metric what tables for people show: "%"
         for 100 times the value, else its unit.
     """
