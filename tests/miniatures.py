@@ -17,6 +17,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from shiftline.data.views import View
+from shiftline.datasets.cue_conflict import SIXTEEN
 from shiftline.datasets.imagenet import CORRUPTIONS, sub_synsets, synsets
 from shiftline.datasets.published_names import class_names
 
@@ -511,3 +512,105 @@ def arrays_of(family, split):
 def view_of(ids, labels):
     """A view of examples without images."""
     return View(None, np.asarray(ids), np.asarray(labels), (), ())
+
+
+def domains(root, folder, names, classes):
+    for number, domain in enumerate(names):
+        for label, name in enumerate(classes):
+            for row in range(2):
+                save(root / folder / domain / name / f"{row}.jpg", 100 * number + 10 * label + row, size=(8, 8), colour=label)
+    return root / folder
+
+
+def pacs(root):
+    classes = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
+    return domains(root, "PACS", ("art_painting", "cartoon", "photo", "sketch"), classes)
+
+
+def vlcs(root):
+    return domains(root, "VLCS", ("Caltech101", "LabelMe", "SUN09", "VOC2007"), ("bird", "car", "chair", "dog", "person"))
+
+
+def office_home(root):
+    return domains(root, "office_home", ("Art", "Clipart", "Product", "Real World"), [f"Thing_{n:02d}" for n in range(65)])
+
+
+def terra_incognita(root):
+    classes = ("bird", "bobcat", "cat", "coyote", "dog", "empty", "opossum", "rabbit", "raccoon", "squirrel")
+    return domains(root, "terra_incognita", [f"location_{n}" for n in (38, 43, 46, 100)], classes)
+
+
+def domainnet(root):
+    return domains(root, "domain_net", ("clipart", "sketch"), [f"thing_{n:03d}" for n in range(345)])
+
+
+def validation_images(root):
+    """Return ImageNet's validation folder with an image for each class: number n + 1 is of the class n."""
+    base = root / "imagenet"
+    for label, wnid in enumerate(synsets()):
+        save(base / "val" / wnid / f"ILSVRC2012_val_{label + 1:08d}.JPEG", label, size=(8, 8), colour=label)
+    return base
+
+
+REAL = {0: [0], 1: [], 2: [7, 2], 3: [900]}
+"""Labels of the first images of ImageNet-ReaL's miniature; all others have their own."""
+
+
+def imagenet_real(root):
+    base = validation_images(root)
+    dump(base / "real.json", [REAL.get(label, [label]) for label in range(1000)])
+    return base
+
+
+def imagenet_x(root):
+    base = validation_images(root)
+    factors = ("pose", "background", "texture")
+    for kind in ("top", "multi"):
+        rows = []
+        for label in range(1000):
+            said = {factor: int(label % 4 == row or (kind == "multi" and factor == "pose")) for row, factor in enumerate(factors)}
+            rows.append(
+                json.dumps({"file_name": f"ILSVRC2012_val_{label + 1:08d}.JPEG", "class": label, **said, "justification": "-"})
+            )
+        text(base / f"imagenet_x_val_{kind}_factor.jsonl", rows)
+    return base
+
+
+def imagenet_hard(root):
+    import io
+
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = [([3], "ImageNet-V2"), ([9, 5], "ImageNet-A"), ([999], "ObjectNet")]
+    images = []
+    for number in range(len(rows)):
+        stream = io.BytesIO()
+        Image.fromarray(pixels(number)).save(stream, "PNG")
+        images.append({"bytes": stream.getvalue(), "path": None})
+    table = pa.table({"image": images, "label": [labels for labels, _ in rows], "origin": [origin for _, origin in rows]})
+    folder = root / "imagenet-hard" / "data"
+    folder.mkdir(parents=True)
+    parquet.write_table(table, folder / "validation-00000-of-00001-36efe923955f51bb.parquet", row_group_size=2)
+    return root / "imagenet-hard"
+
+
+def cue_conflict(root):
+    base = root / "cue-conflict"
+    names = list(SIXTEEN)
+    for label, shape in enumerate(names):
+        for texture in (names[(label + 1) % 16], shape):
+            save(base / shape / f"{shape}1-{texture}2.png", 20 * label + names.index(texture), size=(8, 8))
+    return base
+
+
+def clevr_counts(root):
+    base = root / "CLEVR_v1.0"
+    for split, count in (("train", 40), ("val", 8)):
+        scenes = []
+        for number in range(count):
+            name = f"CLEVR_{split}_{number:06d}.png"
+            save(base / "images" / split / name, number)
+            scenes.append({"image_filename": name, "objects": [{}] * (3 + number % 8)})
+        dump(base / f"scenes/CLEVR_{split}_scenes.json", {"scenes": scenes})
+    return base

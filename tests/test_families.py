@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import re
@@ -66,6 +67,8 @@ def decoded(source):
     if isinstance(source, np.ndarray):
         return source
     image = Image.open(source) if isinstance(source, Path) else source()
+    if isinstance(image, bytes):
+        image = Image.open(io.BytesIO(image))
     return np.asarray(image.convert("RGB"))
 
 
@@ -73,7 +76,7 @@ def splits_of(name):
     return KNOWN[name].usual_splits or ("gaussian_noise-3",)
 
 
-LARGE = ("imagenet", "imagenet-v2", "imagenet-sketch", "imagenet-c", "wilds-iwildcam")
+LARGE = ("imagenet", "imagenet-v2", "imagenet-sketch", "imagenet-c", "imagenet-real", "imagenet-x", "domainnet", "wilds-iwildcam")
 """Families whose miniatures take a second or more: they need a file for every class."""
 
 

@@ -140,6 +140,20 @@ class Findings:
 
         return agreement_table(self._stored_plan(), self.store, shifts=shifts, groups=groups, scale=scale)
 
+    def corruption_errors(self, *, baseline: str = "alexnet") -> pd.DataFrame:
+        """Return mCE, relative mCE and their parts, for shifts that are splits of ImageNet-C or CIFAR-10-C as they are.
+
+        See `shiftline.analysis.corruption_errors`.
+
+        Parameters
+        ----------
+        baseline : str
+            A model of the study, or "alexnet", whose errors on ImageNet-C are published.
+        """
+        from shiftline.report.corruptions import corruption_table
+
+        return corruption_table(self._stored_plan(), self.store, baseline=baseline)
+
     def ood_select(
         self, shift: str, *, shares: Sequence[float] | None = None, scale: str = "probit", level: float = 0.95, seed: int = 0
     ) -> Selected:

@@ -13,6 +13,7 @@ from .comparisons import compare as compare
 from .comparisons import holm as holm
 from .comparisons import mcnemar as mcnemar
 from .correctness import Correctness as Correctness
+from .corruption_errors import corruption_errors as corruption_errors
 from .diversity import centered_kernel_alignment as centered_kernel_alignment
 from .diversity import cohen_kappa as cohen_kappa
 from .diversity import corrected_examples as corrected_examples

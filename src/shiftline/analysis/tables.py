@@ -16,7 +16,7 @@ REFERENCE = "reference"
 VALIDATION = "reference val"
 AVERAGE = "average"
 NOT_SHIFTS = (REFERENCE, VALIDATION)
-PROPORTIONS = ("accuracy", "top-5-accuracy", "pm-k", "frame-accuracy")
+PROPORTIONS = ("accuracy", "top-5-accuracy", "pm-k", "frame-accuracy", "multi-label-accuracy", "shape-bias")
 
 
 def check_table(table: pd.DataFrame, *columns: str) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from shiftline.cli import agreement, claims, cost, fit, images, models, robustness, run, slurm, study  # noqa: F401 - images adds commands to `data`.
+from shiftline.cli import agreement, claims, corruptions, cost, fit, images, models, robustness, run, slurm, study  # noqa: F401 - images adds commands to `data`.
 from shiftline.cli.data import data
 from shiftline.errors import ShiftlineError
 from shiftline.papers import patch_command, rows_commands, wise_ft_command
@@ -31,6 +31,7 @@ for command in (
     claims.claims,
     agreement.agreement,
     agreement.ood_select,
+    corruptions.corruption_errors,
     fit.fit,
     slurm.freeze,
     slurm.submit,

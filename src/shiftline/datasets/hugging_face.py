@@ -63,7 +63,7 @@ def _files(folder: Path) -> dict[str, list[Path]]:
         )
     found_by: dict[str, list[Path]] = {}
     for table in tables:
-        found_by.setdefault(re.sub(r"-\d+-of-\d+$", "", table.stem), []).append(table)
+        found_by.setdefault(re.sub(r"-\d+-of-\d+(-[0-9a-f]+)?$", "", table.stem), []).append(table)
     return found_by
 
 
@@ -79,13 +79,13 @@ def _listing(files: Sequence[Path], folder: Path, *, image: str, label: str, gro
     values: list[str] = []
     names: Sequence[str] | None = classes
     for file in files:
-        rows = _Rows(file)
+        rows = Rows(file)
         image_column = rows.column(image, of="images", kind="Image", usual=("image", "img"))
         label_column = rows.column(label, of="labels", kind="ClassLabel", usual=("label", "labels"))
         names = names or rows.features.get(label_column, {}).get("names")
         values += [_as_label(value, file, row) for row, value in enumerate(rows.values(label_column))]
         groups = map(str, rows.values(rows.column(group, of="groups", kind="", usual=()))) if group else [""] * rows.count
-        read = partial(_image, rows.reader(image_column), folder)
+        read = partial(image_bytes, rows.reader(image_column), folder)
         examples += [
             Example(Inside(file, partial(read, row)), 0, group=said, path=f"{file.name}[{row}]") for row, said in enumerate(groups)
         ]
@@ -102,7 +102,7 @@ def _as_label(value: Any, file: Path, row: int) -> str:
     return str(value)
 
 
-class _Rows:
+class Rows:
     """The rows of one Arrow or Parquet file; labels are read whole, images one by one."""
 
     def __init__(self, file: Path) -> None:
@@ -163,7 +163,14 @@ class _Rows:
         return read
 
 
-def _image(read: Callable[[int], Any], folder: Path, row: int) -> bytes:
+def image_bytes(read: Callable[[int], Any], folder: Path, row: int) -> bytes:
+    """Return the bytes of an image file that a cell holds, or names.
+
+    Raises
+    ------
+    ValueError
+        It is no image.
+    """
     cell = read(row)
     if isinstance(cell, bytes):
         return cell

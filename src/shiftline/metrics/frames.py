@@ -1,4 +1,4 @@
-"""Metrics of sets of video frames, each frame with every label that counts as correct (Shankar et al. 2021)."""
+"""Metrics of images with several labels: accepted ones, those of sets of frames (Shankar et al. 2021), of shape and texture."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def correct_frames(predictions: Predictions) -> np.ndarray:
 
 
 def _proportion(correct: np.ndarray) -> Measured:
+    if not len(correct):
+        return Measured(float("nan"), 0, 0, variance=float("nan"))
     share = float(correct.mean())
     return Measured(share, len(correct), int(correct.sum()), variance=share * (1 - share) / len(correct))
 
@@ -42,6 +44,31 @@ class FrameAccuracy(Metric):
     def measure(self, predictions: Predictions) -> Measured:
         correct = correct_frames(predictions)
         return replace(_proportion(correct), per_example=correct)
+
+
+class MultiLabelAccuracy(FrameAccuracy):
+    """Share of images whose prediction is one of their accepted labels (Beyer et al. 2020): it takes the place of accuracy."""
+
+    tag = "multi-label-accuracy"
+
+
+class ShapeBias(Metric):
+    """Of the images whose shape and texture are of two classes and that are put into one of these, the share of shapes."""
+
+    tag = "shape-bias"
+    reads_groups = True
+    requestable = False
+
+    def measure(self, predictions: Predictions) -> Measured:
+        textures = predictions.metadata(["texture"])["texture"].to_numpy()
+        there = predictions.in_space()
+        if (space := predictions.projection) is not None:
+            kept = np.asarray(space.labels)[predictions.labels] >= 0
+            textures = np.asarray(space.labels)[textures][kept]
+        conflict = textures != there.labels
+        by_shape = conflict & (there.predicted == there.labels)
+        decided = by_shape | (conflict & (there.predicted == textures))
+        return _proportion(by_shape[decided])
 
 
 class PmK(Metric):

@@ -147,6 +147,7 @@ PATCHED = {
     "FashionMNIST": "fashion-mnist",
     "Food101": "food101",
     "GTSRB": "gtsrb",
+    "CLEVRCounts": "clevr-counts",
     "KITTI": "kitti",
     "MNIST": "mnist",
     "RESISC45": "resisc45",
@@ -177,6 +178,8 @@ def _catalogue() -> dict[str, NamedData]:
         _classes_of("ImageNetVidRobustValClasses", "imagenet-vid-robust", "pm-0"),
         _classes_of("YTBBRobustValClasses", "ytbb-robust", "pm-0"),
         _trained("CIFAR10", "cifar10", templates="cifar10"),
+        # CIFAR101 and CIFAR102 are other data sets.
+        *(_trained(f"CIFAR10{k}", "cifar10", templates="cifar10", per_class=k) for k in FEW_SHOT if k > 2),
         _trained("CIFAR100", "cifar100", templates="cifar100"),
         _evaluated("CIFAR101", "cifar10.1", "v6"),
         _evaluated("CIFAR102", "cifar10.2"),

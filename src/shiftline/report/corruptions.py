@@ -1,0 +1,29 @@
+"""Corruption errors of a study's models."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from shiftline.analysis.corruption_errors import corruption_errors
+from shiftline.contracts.distributions import Split
+from shiftline.plan.jobs import Plan
+from shiftline.report.tables import shift_table
+from shiftline.store.artifacts import Store
+
+DATASETS = ("imagenet-c", "cifar10-c")
+
+
+def corruptions_of(plan: Plan) -> dict[str, tuple[str, int]]:
+    """Return corruption and severity of the shifts that are a split of a data set of corruptions, as it is."""
+    found = {}
+    for name, shift in plan.study.shifts:
+        if isinstance(shift, Split) and shift.dataset in DATASETS:
+            corruption, _, severity = shift.split.rpartition("-")
+            found[name] = (corruption, int(severity))
+    return found
+
+
+def corruption_table(plan: Plan, store: Store, *, baseline: str) -> pd.DataFrame:
+    """Return the corruption errors: see `ExperimentManager.corruption_errors`."""
+    table = shift_table(plan, store)
+    return corruption_errors(table[~table["published"]], corruptions_of(plan), baseline=baseline)
