@@ -17,9 +17,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from shiftline.data.views import View
-from shiftline.datasets.cue_conflict import SIXTEEN
 from shiftline.datasets.imagenet import CORRUPTIONS, sub_synsets, synsets
 from shiftline.datasets.published_names import class_names
+from shiftline.datasets.superclasses import LAION_C, SIXTEEN
 
 
 def pixels(seed, height=12, width=10):
@@ -614,3 +614,9 @@ def clevr_counts(root):
             scenes.append({"image_filename": name, "objects": [{}] * (3 + number % 8)})
         dump(base / f"scenes/CLEVR_{split}_scenes.json", {"scenes": scenes})
     return base
+
+
+def laion_c(root):
+    for number, name in enumerate(LAION_C):
+        save(root / "laion-c/luminance_checkerboard/intensity_level_5" / name / "1.png", number, size=(8, 8))
+    return root / "laion-c"

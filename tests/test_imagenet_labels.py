@@ -14,8 +14,8 @@ import miniatures
 from shiftline.contracts.metrics import metric_named
 from shiftline.contracts.predictions import Predictions
 from shiftline.datasets.catalogue import catalogue
-from shiftline.datasets.cue_conflict import SIXTEEN, sixteen_classes
 from shiftline.datasets.imagenet import synsets
+from shiftline.datasets.superclasses import LAION_C, SIXTEEN, superclass_space
 from shiftline.errors import DataError
 from shiftline.papers.names import FEW_SHOT, data_named
 
@@ -59,12 +59,16 @@ def test_hard_images_have_all_their_labels_and_the_set_that_they_come_from(tmp_p
     ]
 
 
-def test_sixteen_classes_cover_207_of_imagenets_once(tmp_path):
-    space = sixteen_classes()
-    covered = [wnid for group in space.members for wnid in group[1:]]
-    assert len(covered) == len(set(covered)) == 207
-    assert set(covered) <= set(synsets())
-    assert dict(zip(SIXTEEN, map(len, space.members), strict=True))["dog"] == 110
+@pytest.mark.parametrize(("covered", "count"), [(SIXTEEN, 207), (LAION_C, 285)])
+def test_superclasses_cover_labels_of_imagenet_once(covered, count):
+    space = superclass_space("x", covered)
+    members = [wnid for group in space.members for wnid in group[1:]]
+    assert len(members) == len(set(members)) == count
+    assert set(members) <= set(synsets())
+    assert {len(space.members[list(covered).index("dog")]), len(space.members[list(covered).index("cat")])} == {110, 7}
+
+
+def test_cue_conflict_has_a_shape_and_a_texture(tmp_path):
     found = KNOWN["cue-conflict"].listing(miniatures.cue_conflict(tmp_path), "test")
     assert [(e.label, e.group, e.metadata["texture"]) for e in found.examples[:3]] == [
         (0, "airplane", 0),

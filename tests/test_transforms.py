@@ -26,7 +26,10 @@ from shiftline import (
     Tint,
     Transform,
     VerticalFlip,
+    Watermark,
 )
+from shiftline.contracts.identity import canonical
+from shiftline.data.glyphs import font_path
 from shiftline.data.pixels import apply_transforms
 from shiftline.errors import DataError, DeclarationError
 
@@ -44,6 +47,7 @@ EVERY = [
     Pixelate(5),
     Occlusion(0.2),
     TextOverlay(WORDS, choose="wrong"),
+    Watermark(str(font_path("DejaVuSans")), text="short cut"),
     Recolour(),
     Tint(p=0.5),
 ]
@@ -214,3 +218,29 @@ def test_a_text_per_class_is_needed():
 def test_bad_parameters_are_refused_when_declared(make, message):
     with pytest.raises(DeclarationError, match=message):
         make()
+
+
+def test_a_watermark_is_a_translucent_line_of_a_fonts_text(tmp_path):
+    """Against Pillow's own compositing, as ImageNet-W is published; identity is the font's content."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    path = font_path("DejaVuSans")
+    pixels = images(count=1, height=224, width=224)
+    found = applied(Watermark(str(path), text="short cut"), pixels)[0]
+    picture = Image.fromarray(pixels[0].permute(1, 2, 0).numpy()).convert("RGBA")
+    layer = Image.new("RGBA", picture.size, (255, 255, 255, 0))
+    face = ImageFont.truetype(str(path), 36, layout_engine=ImageFont.Layout.BASIC)
+    ImageDraw.Draw(layer).text((0.01 * 224, 0.4 * 224), "short cut", fill=(255, 255, 255, 128), font=face)
+    expected = torch.from_numpy(np.array(Image.alpha_composite(picture, layer).convert("RGB"))).permute(2, 0, 1)
+    assert (found.int() - expected.int()).abs().max() <= 2
+    copy = tmp_path / "elsewhere.ttf"
+    copy.write_bytes(path.read_bytes())
+    assert canonical(Watermark(str(copy), text="a")) == canonical(Watermark(str(path), text="a"))
+    other = Watermark(str(font_path("DejaVuSans-Bold")), text="a")
+    assert canonical(other) != canonical(Watermark(str(path), text="a"))
+    with pytest.raises(DeclarationError, match="has the sha256 .*, not abc"):
+        Watermark(str(path), sha256="abc")
+    with pytest.raises(DeclarationError, match="the file nowhere.otf does not exist"):
+        Watermark("nowhere.otf")
+    with pytest.raises(DeclarationError, match="needs a font"):
+        Watermark()

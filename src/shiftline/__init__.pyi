@@ -129,6 +129,7 @@ from .shifts.quality import Noise as Noise
 from .shifts.quality import Occlusion as Occlusion
 from .shifts.quality import Pixelate as Pixelate
 from .shifts.text import TextOverlay as TextOverlay
+from .shifts.text import Watermark as Watermark
 from .study import ExperimentManager as ExperimentManager
 
 __version__: str

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from shiftline.data.glyphs import font_path
+from shiftline.errors import DataError
 
 FONT = "DejaVuSans-Bold"
 WIDEST = 0.95
@@ -36,6 +37,37 @@ def _word(text: str, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         ImageDraw.Draw(canvas).text((-left, -top), text, fill=255, font=face, stroke_width=stroke)
         masks.append(np.asarray(canvas, dtype=np.float32)[:, :width] / 255)
     return masks[0], masks[1]
+
+
+@functools.lru_cache(maxsize=64)
+def line_of_text(font: str, text: str, size: int, shape: tuple[int, int], place: tuple[float, float]) -> np.ndarray:
+    """Return how much ink each pixel of an image has, float32 of shape (H, W) in [0, 1].
+
+    Parameters
+    ----------
+    font : str
+        File of the font.
+    size : int
+        Of the letters, in pixels.
+    shape : tuple of int
+        Height and width of the image.
+    place : tuple of float
+        Left and top of the text, as shares of width and height.
+
+    Raises
+    ------
+    DataError
+        The file is no font.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    try:
+        face = ImageFont.truetype(font, size, layout_engine=ImageFont.Layout.BASIC)
+    except OSError as error:
+        raise DataError(f"{font} cannot be read as a font ({error}).") from error
+    canvas = Image.new("L", (shape[1], shape[0]), 0)
+    ImageDraw.Draw(canvas).text((place[0] * shape[1], place[1] * shape[0]), text, fill=255, font=face)
+    return np.asarray(canvas, dtype=np.float32) / 255
 
 
 def write_words(images: Tensor, words: Sequence[str], positions: Tensor, *, height: float) -> Tensor:

@@ -1,9 +1,12 @@
-"""Words written on images: typographic attacks (Goh et al. 2021)."""
+"""Words written on images: typographic attacks (Goh et al. 2021), and the watermark of ImageNet-W (Li et al. 2023)."""
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shiftline.contracts.identity import speed_only
 from shiftline.contracts.require import require, require_choice
 from shiftline.errors import DataError
 from shiftline.shifts.floating import FloatTransform
@@ -68,3 +71,47 @@ class TextOverlay(FloatTransform):
         if self.choose == "any":
             return (u * count).long()
         return (labels + 1 + (u * (count - 1)).long()) % count
+
+
+class Watermark(FloatTransform):
+    """Write a translucent white line across the image: ImageNet-W's shortcut, after ``.crop(224)`` on its networks' own pixels.
+
+    Parameters
+    ----------
+    font : path
+        A file of a font that has the text: ImageNet-W's is SourceHanSerifSC-ExtraLight.otf. Its sha256 is its identity.
+    text : str
+    opacity : float
+        Above 0 and at most 1.
+    sha256 : str
+        Of the font file; found out from it unless given.
+    """
+
+    tag = "watermark"
+    font: str = speed_only(default="")
+    text: str = "捷径捷径捷径"
+    opacity: float = 0.5
+    sha256: str = ""
+
+    def validate(self) -> None:
+        require(bool(self.text.strip()), "Watermark.text is empty: expected a text.")
+        require(0 < self.opacity <= 1, f"Watermark.opacity is {self.opacity}: expected above 0 and at most 1.")
+        if not self.font:
+            require(bool(self.sha256), "Watermark needs a font: font=path of a file of one that has the text.")
+            return
+        require(Path(self.font).is_file(), f"Watermark.font: the file {self.font} does not exist (looked in {Path.cwd()}).")
+        found = hashlib.sha256(Path(self.font).read_bytes()).hexdigest()
+        require(self.sha256 in ("", found), f"Watermark.font: {self.font} has the sha256 {found[:12]}..., not {self.sha256[:12]}.")
+        object.__setattr__(self, "sha256", found)
+
+    def change(self, images: Tensor, labels: Tensor, ids: Tensor) -> Tensor:
+        import torch
+
+        from shiftline.data.lettering import line_of_text
+
+        tall, wide = images.shape[-2:]
+        # As published: letters of 36 pixels on 224, 1 % from the left, 40 % from the top.
+        size = max(1, round(min(tall, wide) * 36 / 224))
+        ink = line_of_text(self.font, self.text, size, (tall, wide), (0.01, 0.4))
+        share = self.opacity * torch.from_numpy(ink).to(images)
+        return images + share * (1 - images)
