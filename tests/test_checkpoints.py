@@ -6,18 +6,24 @@ import argparse
 import json
 import random
 
+import open_clip
 import pytest
 import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from timm.models.vision_transformer import checkpoint_filter_fn
 
 import shiftline as sl
 from shiftline.errors import ModelError
 from shiftline.networks.checkpoint import EMA, RAW, fill_counters, read_checkpoint
 from shiftline.networks.interchange import from_library
-from shiftline.networks.pretrained import resolve, weights_digest
+from shiftline.networks.pretrained import encoder_state, resolve, weights_digest
+from shiftline.networks.spec import load_model
+from shiftline.papers.classifiers import read_classifier
+from shiftline.papers.imports import import_file
+from shiftline.store.artifacts import Store
 from test_cli import called
 
 PLAIN = {"fc.weight": torch.arange(6.0).view(2, 3), "fc.bias": torch.zeros(2), "bn.num_batches_tracked": torch.tensor(3)}
@@ -168,3 +174,36 @@ def test_the_command_says_which_weights_it_took(tmp_path):
         )
         assert found.returncode == 0
         assert f"The {weights} ones were taken" in found.stderr
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
+def test_position_embeddings_of_another_grid_are_named_and_resized_as_timm_does(name, tmp_path):
+    """timm's own loader is the oracle."""
+    small = timm.create_model(name, img_size=112, num_classes=3)
+    torch.save(small.state_dict(), tmp_path / "small.pt")
+    local = sl.LocalWeights(sl.timm(name), str(tmp_path / "small.pt"))
+    with pytest.raises(ModelError, match="pos_embed is of 7x7 patches, the network has 14x14: resize it with --resample-positions"):
+        resolve(local, with_weights=True)
+    resampled = local.replace(resample_positions=True)
+    found = encoder_state(resampled, resolve(resampled, with_weights=True))
+    oracle = timm.create_model(name, num_classes=3)
+    timm.models.load_checkpoint(oracle, str(tmp_path / "small.pt"), filter_fn=checkpoint_filter_fn)
+    torch.testing.assert_close(found["pos_embed"], oracle.state_dict()["pos_embed"])
+    if "distilled" in name:
+        with pytest.raises(ModelError, match="has no classifier of deit_tiny_distilled_patch16_224 .no single one"):
+            import_file(Store(tmp_path), tmp_path / "small.pt", architecture=f"timm:{name}", resample=True)
+        return
+    key = import_file(Store(tmp_path), tmp_path / "small.pt", architecture=f"timm:{name}", resample=True)
+    state, _ = load_model(Store(tmp_path).file(key, "model.safetensors"))
+    torch.testing.assert_close(state["encoder.pos_embed"], oracle.state_dict()["pos_embed"])
+
+
+def test_a_training_checkpoint_of_open_clip_is_imported(tmp_path):
+    """What its program writes: the state dict of a wrapped model in a nest, beside the optimizer and the epoch."""
+    clip = open_clip.create_model("RN50", pretrained=None)
+    state = {f"module.{name}": tensor for name, tensor in clip.state_dict().items()}
+    document = {"epoch": 3, "name": "run", "state_dict": state, "optimizer": {"state": {}, "param_groups": [{"lr": 1e-3}]}}
+    torch.save(document, tmp_path / "epoch_3.pt")
+    found, _, headed = read_classifier(tmp_path / "epoch_3.pt", sl.open_clip("RN50", "openai"))
+    assert not headed
+    torch.testing.assert_close(found["encoder.conv1.weight"], clip.state_dict()["visual.conv1.weight"])

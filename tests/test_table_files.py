@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shiftline.analysis.table_files import as_fractions, as_text, read_table
+from shiftline.analysis.table_files import as_counts, as_fractions, as_text, read_table
 from shiftline.errors import AnalysisError
 from test_cli import error, ok
 
@@ -137,3 +137,10 @@ def test_values_of_json_and_parquet_are_named_as_they_stand(tmp_path):
     path.write_text('{"a": "001", "b": true, "c": 1}\n{"a": 1, "b": null, "c": 2}\n')
     found = read_table(path)
     assert [as_text(found[name]).tolist() for name in "abc"] == [["001", "1"], ["true", ""], ["1", "2"]]
+
+
+@pytest.mark.parametrize(
+    "cells", [["50,000", "10,000"], ["50.000", "10.000"], ["50 000", "10 000"], ["50'000", "10'000"], ["50000", "10000"]]
+)
+def test_numbers_of_examples_may_have_separators_of_thousands(cells):
+    assert as_counts(pd.Series(cells), "n").tolist() == [50_000, 10_000]

@@ -17,6 +17,8 @@ from shiftline.errors import AnalysisError
 DELIMITERS = ",;\t"
 MISSING = frozenset({"", "-", "\N{EN DASH}", "\N{EM DASH}", ".", "na", "n/a", "nan", "none", "null"})
 """What stands in the place of a number that there is not, in lower case; only in columns of numbers."""
+_THOUSANDS = re.compile(r"[,. '\u00a0\u202f]")
+_GROUPED = re.compile(r"\d{1,3}(?:[,. '\u00a0\u202f]\d{3})+\Z")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+\Z")
 
 
@@ -144,7 +146,9 @@ def as_counts(column: pd.Series, name: str) -> pd.Series:
     AnalysisError
         A cell is no whole number of 1 or more.
     """
-    numbers = pd.Series([_number(cell, name, row)[0] for row, cell in enumerate(column, start=1)], index=column.index, dtype=float)
+    # Of whole numbers a comma or a point before three digits is a separator of thousands.
+    cells = [_THOUSANDS.sub("", cell) if isinstance(cell, str) and _GROUPED.match(cell.strip()) else cell for cell in column]
+    numbers = pd.Series([_number(cell, name, row)[0] for row, cell in enumerate(cells, start=1)], index=column.index, dtype=float)
     wrong = numbers.notna() & ((numbers < 1) | (numbers % 1 != 0))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])

@@ -116,6 +116,8 @@ class LocalWeights(Backbone):
     classes : tuple of str
         Identifiers of the classes of its head (WordNet ids for ImageNet's, else names), in the order of its outputs. Those that the
         file names (`class_to_idx`, `classes`, or `label_names` of a hub's config.json) unless given.
+    resample_positions : bool
+        Resize the position embeddings of a transformer to the architecture's number of patches (bicubic, as timm does).
     """
 
     tag = "local-weights"
@@ -123,6 +125,7 @@ class LocalWeights(Backbone):
     path: str = dataclasses.field(metadata={"speed_only": True})
     weights: str = dataclasses.field(default="ema", metadata={"speed_only": True})
     classes: tuple[str, ...] = dataclasses.field(default=(), metadata={"speed_only": True})
+    resample_positions: bool = False
 
     def validate(self) -> None:
         require_choice("LocalWeights.weights", self.weights, ("ema", "raw"))

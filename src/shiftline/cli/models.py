@@ -45,6 +45,9 @@ def import_model(
     weights: Annotated[
         Sets, typer.Option("--weights", help="Of a checkpoint with two sets: averaged over training, or of the last step.")
     ] = Sets.ema,
+    resample: Annotated[
+        bool, typer.Option("--resample-positions", help="Resize position embeddings to the network's number of patches.")
+    ] = False,
     classes: Annotated[
         Path | None,
         typer.Option(
@@ -59,7 +62,9 @@ def import_model(
     class_ids = () if classes is None else read_classes(classes)
     from shiftline.papers.imports import import_file
 
-    key = import_file(Store(store), path, architecture=architecture, weights=weights.value, class_ids=class_ids, say=_say)
+    key = import_file(
+        Store(store), path, architecture=architecture, weights=weights.value, class_ids=class_ids, resample=resample, say=_say
+    )
     print(key)
 
 

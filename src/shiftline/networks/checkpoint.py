@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import pickle
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ EMA = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "averaged",
 """The keys of nests, the more usual first."""
 PREFIXES = ("module.", "_orig_mod.", "model.")
 COUNTER = "num_batches_tracked"
+POSITIONS = ("pos_embed", "positional_embedding", "encoder.pos_embed", "encoder.positional_embedding")
+"""Names of position embeddings: timm's, open_clip's, and both in a classifier."""
 INDEXES = ("model.safetensors.index.json", "open_clip_model.safetensors.index.json")
 SNAPSHOT = ("model.safetensors", "open_clip_model.safetensors", *INDEXES, "pytorch_model.bin", "open_clip_pytorch_model.bin")
 """What a folder of a model hub's snapshot has, in the order in which it is taken."""
@@ -119,13 +122,52 @@ def misfit(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
         said.append(
             f"{len(missing)} of {len(wanted)} tensors are missing, for example {missing[0]!r} (its names begin with {shown})"
         )
-    if reshaped:
+    if reshaped and all(name in POSITIONS for name in reshaped):
+        name = reshaped[0]
+        found, there = (_patches(one[name]) for one in (state, wanted))
+        said.append(
+            f"{name} is of {found} patches, the network has {there}: resize it with --resample-positions, or "
+            "resample_positions=True"
+        )
+    elif reshaped:
         name = reshaped[0]
         said.append(
             f"{len(reshaped)} tensors are of another shape, for example {name!r}: {tuple(state[name].shape)} in the file, "
             f"{tuple(wanted[name].shape)} in the network"
         )
     return "; ".join(said)
+
+
+def resample_positions(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights whose position embeddings have the network's number of patches, resized as timm does (bicubic, antialiased).
+
+    Only square grids are resized, with as many tokens in front of the patches as the network has.
+    """
+    from timm.layers import resample_abs_pos_embed
+
+    changed = dict(state)
+    for name in POSITIONS:
+        if name not in state or name not in wanted or state[name].shape == wanted[name].shape:
+            continue
+        (before, prefix), (after, same) = (_grid(one[name]) for one in (state, wanted))
+        if before and after and prefix == same:
+            tokens = state[name].reshape(1, *state[name].shape[-2:]).float()
+            resized = resample_abs_pos_embed(tokens, [after, after], [before, before], num_prefix_tokens=prefix)
+            changed[name] = resized.reshape(wanted[name].shape).to(state[name].dtype)
+    return changed
+
+
+def _grid(embedding: Tensor) -> tuple[int, int]:
+    """Return the side of a square grid of patches, and how many tokens stand before it; a side of 0 where none fits."""
+    tokens = embedding.shape[-2] if embedding.dim() > 1 else 0
+    return next(
+        ((math.isqrt(tokens - k), k) for k in (0, 1, 2) if tokens > k and math.isqrt(tokens - k) ** 2 == tokens - k), (0, 0)
+    )
+
+
+def _patches(embedding: Tensor) -> str:
+    side, _ = _grid(embedding)
+    return f"{side}x{side}" if side else f"{embedding.shape[-2]}"
 
 
 def _load(path: Path) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shiftline.contracts.backbones import library_named
 from shiftline.errors import ModelError
-from shiftline.networks.checkpoint import classes_of_file, fill_counters, misfit, read_checkpoint
+from shiftline.networks.checkpoint import classes_of_file, fill_counters, misfit, read_checkpoint, resample_positions
 from shiftline.networks.pretrained import resolve
 from shiftline.networks.spec import ModelSpec, build_classifier
 
@@ -35,7 +35,12 @@ def loading_code(spec: ModelSpec, path: Path) -> str:
 
 
 def from_library(
-    path: Path, architecture: str | None, *, weights: str = "ema", say: Callable[[str], None] = lambda note: None
+    path: Path,
+    architecture: str | None,
+    *,
+    weights: str = "ema",
+    resample: bool = False,
+    say: Callable[[str], None] = lambda note: None,
 ) -> tuple[dict[str, Tensor], ModelSpec]:
     """Read a file of weights with a head, and find out how its model is built.
 
@@ -45,6 +50,8 @@ def from_library(
         "timm:NAME", for a file that says nothing about itself.
     weights : str
         "ema" or "raw", of a checkpoint that holds both.
+    resample : bool
+        Resize position embeddings to the network's number of patches.
     say : callable
         Is given a line for each choice that was made.
 
@@ -66,6 +73,8 @@ def from_library(
     with torch.random.fork_rng(devices=[]):
         wanted = build_classifier(spec).state_dict()
     renamed = fill_counters(library_named(spec.library).import_names(state, spec), wanted)
+    if resample:
+        renamed = resample_positions(renamed, wanted)
     if wrong := misfit(renamed, wanted):
         raise ModelError(f"{path} does not hold a {spec.architecture}: {wrong}.")
     if unknown := sorted(set(renamed) - set(wanted)):
@@ -82,7 +91,7 @@ def _timm_spec(path: Path, state: Mapping[str, Tensor], name: str) -> ModelSpec:
     if not classifiers:
         heads = ", ".join(f"{head}.weight" for head in timm.heads(record))
         raise ModelError(
-            f"{path} has no classifier of {name} ({heads}; its tensors are named {', '.join(list(state)[:3])}, ...): only whole "
+            f"{path} has no classifier of {name} ({heads or 'no single one'}; its tensors are named {', '.join(list(state)[:3])}, ...): only whole "
             "models are imported."
         )
     classes, named = len(state[f"{classifiers[0]}.weight"]), classes_of_file(path)

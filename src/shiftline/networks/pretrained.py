@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from shiftline.contracts.backbones import Backbone
 from shiftline.contracts.records import BackboneRecord
 from shiftline.errors import ModelError
-from shiftline.networks.checkpoint import fill_counters, misfit
+from shiftline.networks.checkpoint import fill_counters, misfit, resample_positions
 from shiftline.networks.spec import ModelSpec, build_encoder
 from shiftline.weights.interpolate import has_finite_values
 
@@ -140,6 +140,8 @@ def _encoder_part(
     if record.text:
         state = {name.removeprefix("visual."): t for name, t in state.items() if name.startswith("visual.")}
     state = fill_counters(state, wanted)
+    if getattr(backbone, "resample_positions", False):
+        state = resample_positions(state, wanted)
     if wrong := misfit(state, wanted):
         raise ModelError(
             f"{backbone}: the weights are not those of {record.architecture}: {wrong}. Name the architecture that the file was "

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from shiftline.backbones.glyphs import GlyphClip, RandomClip
 from shiftline.backbones.open_clip import OpenClip
 from shiftline.contracts.backbones import Backbone
 from shiftline.errors import ModelError
+from shiftline.networks.checkpoint import read_checkpoint
 from shiftline.networks.pretrained import backbone_spec, resolve
 from shiftline.networks.spec import ModelSpec, build_encoder
 from shiftline.papers.pickles import read_pickle, tensors_of
@@ -34,31 +33,28 @@ _HEAD = re.compile(r"^(?:module\.)?(?:classification_head|head)\.(?P<name>weight
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file, a state dict, or a pickle of modules, by their names.
+    """Return the tensors of a file of weights, a checkpoint of a training, or a pickle of modules, by their names.
 
     Raises
     ------
     ModelError
         The file is missing, damaged, or holds no tensors.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ModelError(f"{path} does not exist. Give the path of a safetensors file, a state dict or a pickled classifier.")
-    if path.suffix == ".safetensors":
-        try:
-            state: dict[str, Tensor] = load_file(path)
-            return state
-        except SafetensorError as error:
-            raise ModelError(f"{path} is damaged ({error}).") from error
     try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:
-        # No state dict: the originals' own format, or nothing that can be read.
-        if zipfile.is_zipfile(path):
-            raise ModelError(
-                f"{path} is a whole module of torch.save, which can run code when it is loaded: save model.state_dict() instead."
-            ) from None
-        found = read_pickle(path)
-    tensors = tensors_of(found)
+        # The originals' names begin with "model.", by which they are known; wrappers' prefixes are none of them.
+        return read_checkpoint(path, own_names=("model.",)).state
+    except ModelError:
+        if path.is_dir() or path.suffix == ".safetensors":
+            raise
+    # No checkpoint of a state dict: the originals' own format, or nothing that can be read.
+    if zipfile.is_zipfile(path):
+        raise ModelError(
+            f"{path} is a whole module of torch.save, which can run code when it is loaded, or is damaged: save model.state_dict() "
+            "instead."
+        )
+    tensors = tensors_of(read_pickle(path))
     if not tensors:
         raise ModelError(f"{path} holds no tensors: expected weights.")
     return tensors

@@ -21,6 +21,7 @@ def import_file(
     architecture: str | None = None,
     weights: str = "ema",
     class_ids: Sequence[str] = (),
+    resample: bool = False,
     say: Callable[[str], None] = lambda note: None,
 ) -> str:
     """Publish the model of a file as an artifact.
@@ -34,6 +35,8 @@ def import_file(
         "ema" or "raw", of a checkpoint that holds both.
     class_ids : sequence of str
         Identifiers of the classes of its head, in the order of its outputs; those that a checkpoint names unless given.
+    resample : bool
+        Resize the position embeddings of a timm model to its number of patches.
     say : callable
         Is given a line for each choice that was made.
 
@@ -51,7 +54,7 @@ def import_file(
 
     library, _, name = (architecture or "").partition(":")
     if library == "timm" or says_what_it_is(path):
-        state, spec = from_library(path, architecture, weights=weights, say=say)
+        state, spec = from_library(path, architecture, weights=weights, resample=resample, say=say)
         if class_ids and len(class_ids) != spec.num_classes:
             raise ModelError(f"{path} has a head of {spec.num_classes} outputs, {len(class_ids)} classes are named: name each.")
         return publish_model(store, path, state, replace(spec, class_ids=tuple(class_ids) or spec.class_ids))
