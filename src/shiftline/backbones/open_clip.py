@@ -22,22 +22,26 @@ class OpenClip(Backbone):
     Parameters
     ----------
     name : str
-        Architecture, as ``open_clip.list_models()`` has it.
+        Architecture, as ``open_clip.list_models()`` has it; or a model of Hugging Face's hub whose architecture is one of these,
+        ``"hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K"``, with ``@REVISION`` where another than main is meant.
     pretrained_on : str
-        Tag of its weights, as ``open_clip.list_pretrained_tags_by_model(name)`` has it.
+        Tag of its weights, as ``open_clip.list_pretrained_tags_by_model(name)`` has it; empty for the hub's.
     """
 
     tag = "open-clip"
     library = "open_clip"
     text = True
     name: str
-    pretrained_on: str
+    pretrained_on: str = ""
 
     def names(self) -> NetworkNames:
         import open_clip
 
-        from shiftline.networks.pretrained import closest, squashed
+        from shiftline.networks.hub import is_hub_id
+        from shiftline.networks.pretrained import closest
 
+        if is_hub_id(self.name):
+            return self._of_hub()
         known = open_clip.list_models()
         if self.name not in known:
             raise ModelError(f"open_clip has no model {self.name!r}: {closest(self.name, known)}")
@@ -47,7 +51,34 @@ class OpenClip(Backbone):
                 f"open_clip has no weights {self.pretrained_on!r} for {self.name}: it has {', '.join(tags) or 'none'}."
             )
         settings = open_clip.get_pretrained_cfg(self.name, self.pretrained_on) or {}
-        config = open_clip.get_model_config(self.name) or {}
+        return self._named(self.name, self.pretrained_on, settings)
+
+    def _of_hub(self) -> NetworkNames:
+        import open_clip
+
+        from shiftline.networks.hub import snapshot
+
+        found = snapshot(self.name, "open_clip_config.json")
+        wanted = found.config["model_cfg"]
+        quick = bool(wanted.get("quick_gelu"))
+        known = {name: open_clip.get_model_config(name) for name in open_clip.list_models()}
+        alike = [
+            name
+            for name, config in known.items()
+            if all(config[part] == wanted[part] for part in ("embed_dim", "vision_cfg")) and (quick or not config.get("quick_gelu"))
+        ]
+        if not alike:
+            raise ModelError(f"{self.name} has an image tower that no architecture of open_clip has: only these are built.")
+        # Several architectures may share an image tower.
+        name = next((name for name in alike if known[name]["text_cfg"] == wanted.get("text_cfg")), alike[0])
+        return self._named(name, found.name, {**found.config.get("preprocess_cfg", {}), "quick_gelu": quick})
+
+    def _named(self, name: str, weights: str, settings: Mapping[str, Any]) -> NetworkNames:
+        import open_clip
+
+        from shiftline.networks.pretrained import squashed
+
+        config = open_clip.get_model_config(name) or {}
         size = config["vision_cfg"]["image_size"]
         preprocessing = {
             "size": size if isinstance(size, int) else size[0],
@@ -60,14 +91,18 @@ class OpenClip(Backbone):
         arguments = {"quick_gelu": bool(config.get("quick_gelu") or settings.get("quick_gelu"))}
         # The features before the projection can be had of a transformer, not of CLIP's ResNets.
         unprojected = not isinstance(config["vision_cfg"].get("layers"), list)
-        return NetworkNames(self.name, self.pretrained_on, preprocessing, arguments, unprojected)
+        return NetworkNames(name, weights, preprocessing, arguments, unprojected)
 
     def load(self) -> dict[str, Tensor]:
         import open_clip
 
+        from shiftline.networks.checkpoint import read_checkpoint
+        from shiftline.networks.hub import is_hub_id, snapshot
         from shiftline.networks.pretrained import downloaded
 
         self.names()
+        if is_hub_id(self.name):
+            return read_checkpoint(snapshot(self.name, "open_clip_config.json").folder).state
         return downloaded(self, lambda: open_clip.create_model(self.name, pretrained=self.pretrained_on))
 
     @classmethod
@@ -90,7 +125,7 @@ class OpenClip(Backbone):
     def text_model(self, record: BackboneRecord) -> tuple[nn.Module, Tokenizer]:
         import open_clip
 
-        return self._whole(self.name, record.arguments), open_clip.get_tokenizer(self.name)
+        return self._whole(record.architecture, record.arguments), open_clip.get_tokenizer(record.architecture)
 
     # ---- exchanging files ----------------------------------------------------------------------------------------------
 
@@ -131,9 +166,9 @@ class OpenClip(Backbone):
         return "\n".join([*lines, 'logits = features @ state["head.weight"].T + state["head.bias"]'])
 
     def __str__(self) -> str:
-        return f"{self.name} {self.pretrained_on}"
+        return f"{self.name} {self.pretrained_on}".rstrip()
 
 
-def open_clip(name: str, pretrained: str) -> OpenClip:
-    """An open_clip model by architecture and pre-training tag."""
+def open_clip(name: str, pretrained: str = "") -> OpenClip:
+    """An open_clip model by architecture and pre-training tag, or of Hugging Face's hub (``"hf-hub:..."``)."""
     return OpenClip(name, pretrained)

@@ -25,7 +25,9 @@ class Timm(Backbone):
     Parameters
     ----------
     name : str
-        Architecture (``"resnet50"``), pinned to timm's default tag when it is resolved, or full tag (``"resnet50.a1_in1k"``).
+        Architecture (``"resnet50"``), pinned to timm's default tag when it is resolved, or full tag (``"resnet50.a1_in1k"``); or a
+        model of Hugging Face's hub, ``"hf_hub:timm/resnet50.a1_in1k"``, with ``@REVISION`` where another than main is meant. What a
+        hub's name stands for is pinned by the digest of its weights when it is resolved.
     """
 
     tag = "timm"
@@ -36,8 +38,15 @@ class Timm(Backbone):
     def names(self) -> NetworkNames:
         import timm
 
-        from shiftline.networks.pretrained import closest, squashed
+        from shiftline.networks.hub import is_hub_id, snapshot
+        from shiftline.networks.pretrained import closest
 
+        if is_hub_id(self.name):
+            found = snapshot(self.name, "config.json")
+            name = str(found.config.get("architecture"))
+            if name not in timm.list_models():
+                raise ModelError(f"{self.name} is a {name!r}, which timm does not know: {closest(name, timm.list_models())}")
+            return NetworkNames(name, found.name, self._preprocessing(found.config.get("pretrained_cfg", found.config)))
         name, _, tag = self.name.partition(".")
         known = timm.list_models()
         if name not in known:
@@ -48,20 +57,28 @@ class Timm(Backbone):
                 raise ModelError(f"timm has no weights {self.name!r}: {name} has the tags {', '.join(tags) or 'none'}.")
         config = timm.models.get_pretrained_cfg(f"{name}.{tag}" if tag else name, allow_unregistered=False)
         settings = config.to_dict() if config is not None else {}
-        preprocessing = {
+        return NetworkNames(name, tag or settings.get("tag") or None, self._preprocessing(settings))
+
+    def _preprocessing(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        from shiftline.networks.pretrained import squashed
+
+        return {
             "size": (settings.get("input_size") or (3, 224, 224))[-1],
             "mean": list(settings.get("mean") or (0.485, 0.456, 0.406)),
             "std": list(settings.get("std") or (0.229, 0.224, 0.225)),
             "interpolation": settings.get("interpolation") or "bicubic",
             "crop": float(settings.get("crop_pct") or 0.875),
         } | squashed(self, settings.get("crop_mode") or "center")
-        return NetworkNames(name, tag or settings.get("tag") or None, preprocessing)
 
     def load(self) -> dict[str, Tensor]:
         import timm
 
+        from shiftline.networks.checkpoint import read_checkpoint
+        from shiftline.networks.hub import is_hub_id, snapshot
         from shiftline.networks.pretrained import downloaded
 
+        if is_hub_id(self.name):
+            return read_checkpoint(snapshot(self.name, "config.json").folder).state
         names = self.names()
         full = f"{names.architecture}.{names.weights}" if names.weights else names.architecture
         return downloaded(self, lambda: timm.create_model(full, pretrained=True))
@@ -69,6 +86,11 @@ class Timm(Backbone):
     def class_ids(self, count: int) -> tuple[str, ...]:
         from timm.data import ImageNetInfo, infer_imagenet_subset
 
+        from shiftline.networks.checkpoint import classes_of_file
+        from shiftline.networks.hub import is_hub_id, snapshot
+
+        if is_hub_id(self.name) and len(named := classes_of_file(snapshot(self.name, "config.json").folder)) == count:
+            return named
         subset = infer_imagenet_subset({"num_classes": count})
         return tuple(ImageNetInfo(subset).label_names()) if subset else ()
 
@@ -83,7 +105,8 @@ class Timm(Backbone):
     def heads(cls, record: BackboneRecord) -> tuple[str, ...]:
         import timm
 
-        name = f"{record.architecture}.{record.weights}" if record.weights else record.architecture
+        of_hub = record.weights is None or "@" in record.weights
+        name = record.architecture if of_hub else f"{record.architecture}.{record.weights}"
         config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
         layers = config.to_dict().get("classifier") if config is not None else None
         if isinstance(layers, str):

@@ -91,8 +91,8 @@ def _timm_spec(path: Path, state: Mapping[str, Tensor], name: str) -> ModelSpec:
     if not classifiers:
         heads = ", ".join(f"{head}.weight" for head in timm.heads(record))
         raise ModelError(
-            f"{path} has no classifier of {name} ({heads or 'no single one'}; its tensors are named {', '.join(list(state)[:3])}, ...): only whole "
-            "models are imported."
+            f"{path} has no classifier of {name} ({heads or 'no single one'}; its tensors are named {', '.join(list(state)[:3])}, "
+            "...): only whole models are imported."
         )
     classes, named = len(state[f"{classifiers[0]}.weight"]), classes_of_file(path)
     spec = ModelSpec("timm", record.architecture, record.arguments, "plain", classes, record.preprocessing)

@@ -82,7 +82,8 @@ def _checked_state(backbone: Backbone, record: BackboneRecord) -> dict[str, Tens
     if record.sha256 is not None and found != record.sha256:
         raise ModelError(
             f"the weights of {backbone} changed: sha256 {record.sha256[:12]}... was recorded when the study was planned, "
-            f"{found[:12]}... is there now. Restore the file, or delete the backbones folder of the store to plan with the new one."
+            f"{found[:12]}... is there now. Restore the file, or delete the backbones folder of the store to plan with the new one"
+            + (f"; {record.weights} names what was recorded." if "@" in str(record.weights) else ".")
         )
     return state
 
