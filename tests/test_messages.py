@@ -74,6 +74,15 @@ def test_numbers_of_examples_are_a_number_or_a_column(tmp_path):
     assert by_column != ok(*FIT, "--n-reference", "n", "--n-shift", "n", "--weights", "binomial", cwd=tmp_path)
 
 
+def test_what_a_user_should_know_is_a_note_without_a_place_in_the_code(tmp_path):
+    (tmp_path / "t.csv").write_text(ROWS.replace("0.", "0.00").replace("0.000.00", "0.00"))
+    script = f"import sys\nfrom shiftline.cli.app import main\nsys.argv = ['shiftline', *{[*FIT, '--percent']!r}]\nmain()\n"
+    found = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert found.stderr.startswith(
+        "note: no accuracy of the column 'a' is above 1 percent (the largest is 0.009): are they fractions?\n"
+    )
+
+
 @pytest.mark.parametrize("command", ["wise-ft", "patch"])
 @pytest.mark.parametrize("words", [["half"], ["0", "half", "1"], ["0.5", "half"]])
 def test_a_mixing_coefficient_that_is_no_number(tmp_path, command, words):

@@ -8,8 +8,15 @@ import shutil
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from shiftline.contracts.distributions import Split
+from shiftline.data.provenance import changes_since_written
+from shiftline.data.sidecar import DataFolder
+from shiftline.data.writer import write_split
+from shiftline.datasets.folders import image_folder
 from test_cli import error, ok
 
 
@@ -92,3 +99,42 @@ def test_another_format_is_never_called_written(source):
     assert "another format" in error(*command(source, "--format", "jpeg", "--short-side", "4"))
     ok(*command(source, "--format", "jpeg", "--short-side", "4", "--again"))
     assert "written already" in ok(*command(source, "--format", "jpeg", "--short-side", "4"))
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=40)
+def test_what_differs_is_said_and_nothing_else(tmp_path_factory, data):
+    """Random changes of random trees, against a comparison of all names and bytes."""
+    tmp_path = tmp_path_factory.mktemp("tree")
+    root, folder, split = tmp_path / "in", DataFolder(tmp_path / "st"), Split("own", "test")
+    names = [f"{label}/{number}.png" for label in "ab" for number in range(3)]
+    for row, name in enumerate(names):
+        picture(root / name, row)
+    before = {name: (root / name).read_bytes() for name in names}
+    listing = image_folder(root)
+    write_split(folder, split, listing.examples, classes=listing.classes)
+    for kind, name, other in data.draw(
+        st.lists(
+            st.tuples(st.sampled_from(["touch", "change", "drop", "add", "swap"]), st.sampled_from(names), st.sampled_from(names))
+        )
+    ):
+        path = root / name
+        if kind == "add":
+            picture(root / name.replace(".png", "x.png"), 50)
+        elif not path.is_file():
+            continue
+        elif kind == "touch":
+            os.utime(path, ns=(7, 7))
+        elif kind == "change":
+            same_length(path)
+        elif kind == "drop" and len(list(path.parent.iterdir())) > 1:
+            path.unlink()
+        elif kind == "swap" and (root / other).is_file():
+            one, two = path.read_bytes(), (root / other).read_bytes()
+            path.write_bytes(two)
+            (root / other).write_bytes(one)
+            for changed in (path, root / other):
+                os.utime(changed, ns=(9, 9))
+    now = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.png")}
+    said = changes_since_written(folder, split, image_folder(root).examples)
+    assert bool(said) == (before != now), said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -84,6 +85,13 @@ def tidy_accuracies(
     if twice := set(references) & set(shifts):
         raise AnalysisError(f"the column {min(twice)!r} is named as a reference and as a shift: it is one of them.")
     numbers = {column: as_fractions(wide[column], column, percent=percent) for column in (*references, *shifts)}
+    for column, values in numbers.items():
+        if percent and values.max() <= 0.01:
+            largest = 100 * values.max()
+            warnings.warn(
+                f"no accuracy of the column {column!r} is above 1 percent (the largest is {largest:g}): are they fractions?",
+                stacklevel=2,
+            )
     groups = np.where(chosen, BASELINE, OTHERS)
     on_reference, under_shift = (as_counts(wide[n], n) if isinstance(n, str) else n for n in (n_reference, n_shift))
     columns = [

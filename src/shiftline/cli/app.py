@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
 
@@ -51,8 +52,17 @@ app.command("work", hidden=True)(run.work)
 app.command("work-line", hidden=True)(slurm.work_line)
 
 
+def _as_note(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """Show what a user should know as a line of its own, without the place in the code where it is said."""
+    return f"note: {message}\n" if category is UserWarning else _with_place(message, category, filename, lineno, line)
+
+
+_with_place = warnings.formatwarning
+
+
 def main() -> None:
     """Run the command line: errors of shiftline are one message on standard error and exit status 1."""
+    warnings.formatwarning = _as_note
     try:
         app()
     except ShiftlineError as error:

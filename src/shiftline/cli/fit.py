@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,14 +79,6 @@ def fit(
         n_shift=_examples("--n-shift", n_shift),
         cluster=None if cluster == "none" else cluster,
     )
-    for name, accuracies in tidy.groupby("distribution", sort=False)["value"]:
-        if percent and accuracies.max() <= 0.01:
-            written = reference[0] if name == REFERENCE else name
-            print(
-                f"note: no accuracy of the column {written!r} is above 1 percent (the largest is {100 * accuracies.max():g}): are "
-                "they fractions?",
-                file=sys.stderr,
-            )
     references = list(dict.fromkeys(reference)) if len(set(reference)) > 1 else REFERENCE
     options = [line_options(one, extremes, weights, errors, cluster) for one in scale.chosen]
     fits = {
