@@ -100,7 +100,7 @@ def coverage() -> str:
         said = dict.fromkeys(code for row in found for code in row["notes"].split())
         cells.append([regime, str(baselines), *ranges, " ".join(f"`{code}`" for code in LEGEND if code in said)])
     fewest = min(row["studies"] + row["refused"] + row["undefined"] for of_size in rows.values() for row in of_size)
-    return table([f"regime ({fewest} studies each)", "baselines", "with answers", "table alone", "notes"], cells)
+    return table([f"regime ({fewest} studies or more each)", "baselines", "with answers", "table alone", "notes"], cells)
 
 
 def decisions() -> str:

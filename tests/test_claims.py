@@ -232,6 +232,7 @@ def test_a_curve_is_no_model(tiny):
         study.verdicts()
 
 
+@pytest.mark.slow
 def test_a_claim_on_the_border_is_rarely_called_true():
     """The bound is the truth: of 300 studies few may hold, and few may fail."""
     called_true = called_false = 0

@@ -18,6 +18,7 @@ from shiftline import timm as timm_named
 from shiftline.contracts.records import SplitRecord
 from shiftline.datasets.digits import CLASSES
 from shiftline.errors import DeclarationError, ModelError
+from shiftline.networks.checkpoint import classes_of_file
 from test_cli import ok
 
 ARCHITECTURE = timm_named("test_vit")
@@ -170,3 +171,27 @@ def test_every_class_is_found_wherever_the_head_has_it(rows, more, by_name):
     assert record.rows_in(["x", "y"]) is None
     with pytest.raises(DeclarationError, match="its head knows 5 classes"):
         record.rows_in(head[1:])
+
+
+def test_names_that_stand_twice_say_nothing_of_an_order():
+    record = SplitRecord("", 3, ("crane", "crane", "dog"), (1,) * 3, class_ids=("n1", "n2", "n3"))
+    assert record.rows_in(("crane", "crane", "dog")) == (0, 1, 2)
+    assert record.rows_in(("dog", "crane", "crane")) is None
+    assert record.rows_in(("n3", "n1", "n2")) == (1, 2, 0)
+    for classes in (("a", "a"), "ab", (0, 1)):
+        with pytest.raises(DeclarationError, match=r"LocalWeights.classes (is|has)"):
+            LocalWeights(ARCHITECTURE, "w.pt", classes=classes)
+
+
+def test_classes_that_are_said_and_none_of_the_references_are_refused(tmp_path, data_root):
+    save_file(network(), tmp_path / "w.safetensors")
+    local = LocalWeights(ARCHITECTURE, str(tmp_path / "w.safetensors"), classes=tuple(map(str, range(10))))
+    with pytest.raises(DeclarationError, match="none of the classes that are named .0, 1, 2, .... is one of the reference's"):
+        study_of(Published(local), tmp_path / "st", data_root).plan()
+
+
+def test_positions_of_classes_may_be_text(tmp_path):
+    torch.save(
+        {"model": network(), "class_to_idx": {"b": "1", "a": "0", **{str(n): str(n) for n in range(2, 10)}}}, tmp_path / "w.pt"
+    )
+    assert classes_of_file(tmp_path / "w.pt") == ("a", "b", *map(str, range(2, 10)))

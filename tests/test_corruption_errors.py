@@ -91,4 +91,5 @@ def test_a_study_on_corruptions_prints_them(tmp_path):
         (m, c) for m in ("linear", "mlp") for c in ("shot_noise", "mean")
     }
     assert [row["ce"] for row in rows if row["model"] == "linear"] == [1.0, 1.0]
+    assert "AlexNet has no published errors on CIFAR-10-C" in error("corruption-errors", "study.py", cwd=tmp_path)
     assert "did you mean linear?" in error("corruption-errors", "study.py", "--baseline", "linaer", cwd=tmp_path)

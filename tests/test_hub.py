@@ -92,15 +92,17 @@ def test_an_open_clip_model_of_the_hub_is_one_of_its_architectures(cache, quick)
         "model_cfg": open_clip.get_model_config("RN50") | ({"quick_gelu": True} if quick else {}),
         "preprocess_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bicubic"},
     }
-    state = open_clip.create_model("RN50", pretrained=None).state_dict()
+    state = open_clip.create_model("RN50", pretrained=None).state_dict() if quick else {}
     cache("someone/clip", {"open_clip_config.json": json.dumps(config), "open_clip_model.safetensors": state})
     backbone = sl.open_clip("hf-hub:someone/clip")
+    assert backbone.names().arguments == {"quick_gelu": quick}
+    if not quick:
+        return  # The weights are read alike.
     record = resolve(backbone, with_weights=True)
     assert record.weights == f"someone/clip@{COMMIT}"
     assert record.preprocessing["std"] == [0.4, 0.5, 0.6]
     assert open_clip.get_model_config(record.architecture)["vision_cfg"] == open_clip.get_model_config("RN50")["vision_cfg"]
     torch.testing.assert_close(encoder_state(backbone, record)["conv1.weight"], state["visual.conv1.weight"])
-    assert record.arguments == {"quick_gelu": quick}
     assert str(backbone) == "hf-hub:someone/clip"
 
 

@@ -297,6 +297,7 @@ def far_study(generator, *, predicted, accuracy, images=2000, baselines=32):
     return pd.concat(parts, ignore_index=True), {"s": Answers(axes["reference"], axes["s"])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("predicted", "accuracy"), [(0.026, 0.596), (0.97, 0.67)])
 def test_intervals_hold_where_a_model_is_far_from_the_line(predicted, accuracy):
     """Pushed through the line's scale at the prediction, these intervals held the truth in 30 to 70 % of the studies."""
@@ -315,6 +316,7 @@ def test_intervals_hold_where_a_model_is_far_from_the_line(predicted, accuracy):
     assert 0.90 < np.mean(held) < 0.985
 
 
+@pytest.mark.slow
 def test_the_noise_of_reference_accuracies_flattens_the_line_and_is_taken_off():
     """Baselines between 0.66 and 0.76 of 500 images: a fifth of the spread of the reference accuracies is noise."""
     slopes, robustness, codes = {"none": [], "in-x": []}, {"none": [], "in-x": []}, []

@@ -11,6 +11,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -20,12 +21,13 @@ from pyarrow import parquet
 
 from shiftline.data.examples import Example
 from shiftline.data.family import Listing
-from shiftline.datasets.class_names import labels_in_classes
+from shiftline.datasets.class_names import alike, labels_in_classes
+from shiftline.datasets.hugging_face import hugging_face
 from shiftline.datasets.labelled_tables import labelled_table
 from shiftline.datasets.split_off import split_off
 from shiftline.datasets.webdataset import shards, webdataset
 from shiftline.errors import DataError
-from test_cli import error, ok
+from test_cli import called, error, ok
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -135,7 +137,7 @@ def test_splits_of_a_column_groups_and_pieces(sources, tmp_path):
     [
         (
             ["--labels", "labels.csv", "--split", "t"],
-            "24 of the 24 files that labels.csv names are not there; .* Say --images FOLDER",
+            "24 of the 24 files that labels.csv names are not there; .* Paths begin in the folder that --images names",
         ),
         (["--labels", "labels.csv", "--label-column", "lable"], "becomes one split: name it"),
         (["--labels", "labels.csv", "--label-column", "lable", "--split", "t"], "no column 'lable': did you mean label?"),
@@ -146,7 +148,7 @@ def test_splits_of_a_column_groups_and_pieces(sources, tmp_path):
         (["--wds", "shard-000.tar", "--split", "t", "--image-column", "gif"], "has no images that end in .gif"),
         (["--hf", "images"], "images is no data set of Hugging Face's datasets on disk"),
         (["--hf", "saved", "--split", "t", "--group-column", "sites"], "has no column 'sites': did you mean site?"),
-        (["--hf", "hub", "--split", "train"], "--hf has no split 'train': it has test"),
+        (["--hf", "hub", "--split", "train"], "hub has no split 'train': it has test"),
         (["--hf", "hub", "--split-off", "val=0.1"], "--split-off is for images without splits: --hf has test"),
         (["--labels", "labels.csv", "--hf", "saved"], "in one way: --labels or --hf"),
         (["--images", "images", "--label-column", "y"], "--label-column is for --labels and --hf and --wds, not for --images"),
@@ -173,6 +175,173 @@ def test_a_network_is_compared_with_its_library_on_ones_own_images(sources, tmp_
     assert "digits/val, 4 images" in ok(
         *(str(word).replace("own/test", "digits/val") for word in parity), "timm:resnet18", cwd=sources
     )
+
+
+def written_table(folder, text, name="t.csv"):
+    (folder / name).write_text(text, encoding="utf-8")
+    return labelled_table(folder / name, path_column="file", label_column="label")[""]
+
+
+def test_a_quote_that_is_not_closed_takes_no_rows_with_it(tmp_path):
+    for row in range(1, 5):
+        (tmp_path / f"{row}.png").touch()
+    with pytest.raises(DataError, match="has a quote that is not closed"):
+        written_table(tmp_path, 'file,label,note\n1.png,a,ok\n2.png,b,"unfinished\n3.png,a,ok\n4.png,b,ok\n')
+    assert len(written_table(tmp_path, "file,label\r1.png,a\r2.png,b\r").examples) == 2
+    assert len(written_table(tmp_path, "\n\nfile\tlabel\n1.png\ta\n", "t.tsv").examples) == 1
+
+
+def test_one_image_under_two_names_is_one_image(tmp_path):
+    (tmp_path / "1.png").touch()
+    (tmp_path / "link.png").symlink_to("1.png")
+    for other in ("./1.png", str(tmp_path / "1.png"), "link.png"):
+        with pytest.raises(DataError, match="in the rows 1 and 2"):
+            written_table(tmp_path, f"file,label\n1.png,a\n{other},a\n")
+
+
+def test_labels_that_may_mean_two_things_are_refused_or_said(tmp_path):
+    with pytest.raises(DataError, match="are they names or positions"):
+        labels_in_classes(["0", "1", "2"], ("2", "0", "1"), where="x")
+    with pytest.raises(DataError, match="x is -1 in 1 row, which stands for no label"):
+        labels_in_classes(["-1", "0"], None, where="x")
+    with pytest.raises(DataError, match="x has '7', which is none of the 3 classes"):
+        labels_in_classes(["1", "7"], ("cat", "dog", "owl"), where="x")
+    assert alike(("01", "1", "Cat", "cat", "dog")) == (
+        "the classes '01' and '1' are apart: is it one class?",
+        "the classes 'Cat' and 'cat' are apart: is it one class?",
+    )
+    frame = pd.DataFrame({"file": ["1.png", "2.png"], "label": [0.0, 10.0]})
+    for row in (1, 2):
+        (tmp_path / f"{row}.png").touch()
+    frame.set_index("file").to_parquet(tmp_path / "t.parquet")
+    assert labelled_table(tmp_path / "t.parquet", path_column="file", label_column="label")[""].classes == ("0", "10")
+
+
+def tar(path, members):
+    with tarfile.open(path, "w") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a.png", "a.cls", "a.png", "a.cls"], "the sample a has the member .png twice"),
+        (["a.png", "a.PNG", "a.cls"], "the sample a has the member .png twice"),
+        (["a.png", "a.cls", "b.png", "b.cls", "a.png", "a.cls"], "the sample a stands in two places"),
+        (["a.png"], "the sample a has no .cls"),
+    ],
+)
+def test_samples_that_hide_each_other_are_refused(tmp_path, names, message):
+    with pytest.raises(DataError, match=message):
+        webdataset(tar(tmp_path / "t.tar", [(name, b"0") for name in names]))
+
+
+def test_what_a_tar_holds_besides_is_refused_or_said(tmp_path):
+    one, two = (tar(tmp_path / f"{n}.tar", [(f"{n}.png", b"0"), (f"{n}.cls", b"\xef\xbb\xbf0")]) for n in "ab")
+    assert webdataset(one).classes == ("0",)
+    (tmp_path / "both.tar").write_bytes(Path(one).read_bytes() + Path(two).read_bytes())
+    with pytest.raises(DataError, match="goes on behind the end of its archive"):
+        webdataset(str(tmp_path / "both.tar"))
+    with pytest.raises(DataError, match="several times"):
+        webdataset(f"{tmp_path}/{{a,a}}.tar")
+    hidden = tar(tmp_path / "h.tar", [("x.png", b"0"), ("x.cls", b"0"), (".x/y.png", b"0"), (".x/y.cls", b"0")])
+    assert webdataset(hidden).notes == ("2 members hidden or of a system left out",)
+    with pytest.raises(DataError, match="a.json has no 'sit': it has site"):
+        webdataset(tar(tmp_path / "j.tar", [("a.png", b"0"), ("a.cls", b"0"), ("a.json", b'{"site": 1}')]), group="json.sit")
+
+
+def hub(folder, name, labels, names=None, **columns):
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pa.table({"image": [{"bytes": b"x", "path": None}] * len(labels), "label": labels, **columns})
+    if names:
+        features = {"label": {"_type": "ClassLabel", "names": names}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    parquet.write_table(table, folder / name)
+
+
+def test_class_labels_are_positions_whatever_their_names(tmp_path):
+    names = sorted(map(str, range(12)))
+    hub(tmp_path, "test.parquet", list(range(12)), names)
+    listing = hugging_face(tmp_path)["test"]
+    assert listing.classes == tuple(names)
+    assert [example.label for example in listing.examples] == list(range(12))
+
+
+def test_splits_of_a_hub_have_one_list_of_classes_and_only_wanted_ones_are_read(tmp_path):
+    hub(tmp_path, "train.parquet", [0, 1, 2], site=["x", None, "y"])
+    hub(tmp_path, "test.parquet", [0, 2, 0], site=["x", "x", "x"])
+    found = hugging_face(tmp_path, group="site")
+    assert [example.label for example in found["test"].examples] == [0, 2, 0]
+    assert found["test"].notes == ("without 1 class: 1",)
+    assert [example.group for example in found["train"].examples] == ["x", "", "y"]
+    hub(tmp_path, "hidden.parquet", [-1, -1, -1], site=["x"] * 3)
+    assert set(hugging_face(tmp_path, wanted=["train"])) == {"train"}
+    with pytest.raises(DataError, match="has the label -1"):
+        hugging_face(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"train-00000-of-00002.parquet": None}, "has 1 file of train, and their names say 2"),
+        ({"train.parquet": None, "data/train-00000-of-00001.parquet": None}, "both have parquet files"),
+        (
+            {"train-00000-of-00002.parquet": ["a", "b"], "train-00001-of-00002.parquet": ["b", "a"]},
+            "have different lists of classes",
+        ),
+    ],
+)
+def test_a_hub_copy_that_is_not_whole_is_refused(tmp_path, files, message):
+    for name, names in files.items():
+        path = tmp_path / name
+        hub(path.parent, path.name, [0, 1], names)
+    with pytest.raises(DataError, match=message):
+        hugging_face(tmp_path)
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(DataError, match="state.json is damaged"):
+        hugging_face(tmp_path)
+
+
+def test_what_is_written_already_is_compared_with_classes_and_mended_images(sources, tmp_path):
+    command = ["data", "write", "own", *ROUTES["tars"], "--store", tmp_path]
+    ok(*command, cwd=sources)
+    (tmp_path / "other.txt").write_text("dog\ncat\nowl\n")
+    said = error(*(str(word).replace("names.txt", str(tmp_path / "other.txt")) for word in command), cwd=sources)
+    assert "other names of classes, or another order of them" in said
+    images = tmp_path / "in"
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), name[0] + "qua" if name[0] == "a" else "black").save(images / name)
+    good = (images / "a/2.png").read_bytes()
+    (images / "a/2.png").write_bytes(good[:20])
+    command = ["data", "write", "mended", "--images", images, "--split", "test", "--store", tmp_path, "--skip-damaged"]
+    ok(*command)
+    assert "without 1 image that could not be read" in ok(*command)
+    (images / "a/2.png").write_bytes(good)
+    assert "1 image that could not be read can be read now (a/2.png)" in error(*command)
+
+
+def test_a_damaged_sibling_does_not_keep_a_split_from_being_written(sources, tmp_path):
+    command = ["data", "write", "own", *ROUTES["folder"][:2], "--split-off", "val=0.25", "--store", tmp_path]
+    ok(*command, cwd=sources)
+    (tmp_path / "data/own/val.beton").unlink()
+    assert "--images or another source, --again" in called("data", "verify", "--store", tmp_path, cwd=sources).stdout
+    assert "own/val: 6 images" in ok(*command, "--again", cwd=sources)
+    found = called(*command[:-4], "--split-off", "train2=0.5", "--split", "rest", "--store", tmp_path, cwd=sources)
+    assert "are in own/train too, byte for byte" in found.stderr
+
+
+def test_a_join_writes_over_nothing_and_takes_nothing_twice(sources, tmp_path):
+    ok("data", "write", "own", *ROUTES["folder"], "--store", tmp_path, cwd=sources)
+    join = ["data", "join", "all/test", "own/test", "--store", tmp_path]
+    ok(*join)
+    assert "is written already" in error(*join)
+    ok(*join, "--again")
+    assert "own/test is named twice" in error("data", "join", "two/test", "own/test", "own/test", "--store", tmp_path)
 
 
 # ---- property tests --------------------------------------------------------------------------------------------------

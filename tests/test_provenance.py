@@ -136,5 +136,5 @@ def test_what_differs_is_said_and_nothing_else(tmp_path_factory, data):
             for changed in (path, root / other):
                 os.utime(changed, ns=(9, 9))
     now = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.png")}
-    said = changes_since_written(folder, split, image_folder(root).examples)
+    said = changes_since_written(folder, split, image_folder(root))
     assert bool(said) == (before != now), said

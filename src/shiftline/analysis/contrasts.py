@@ -204,16 +204,22 @@ class Contrast:
     def _seeds(self, tail: float) -> Halves | None:
         """Return what the means over replicates leave unknown; None where no mean is taken.
 
-        Each mean has its own t, by the number of its replicates, as the images have theirs. Degrees of freedom pooled with those of
-        the images (Welch & Satterthwaite) are too many where two or three replicates happen to agree.
+        A mean has the t of its own number of replicates, two means have that of Welch and Satterthwaite. These degrees of freedom
+        are not pooled with the many of the images: too many would be left where two or three replicates happen to agree.
         """
         sums: dict[tuple[int, ...], Floats] = {}
         for t in self.terms:
             key = tuple(t.members.tolist())
             sums[key] = sums.get(key, 0.0) + t.values
         means = [own for own in sums.values() if len(own) > 1]
-        halves = [special.stdtrit(len(own) - 1, tail) * own.std(ddof=1) / np.sqrt(len(own)) for own in means]
-        return Halves(*[float(np.linalg.norm(halves))] * 2) if halves else None
+        if not means:
+            return None
+        variances = np.array([own.var(ddof=1) / len(own) for own in means])
+        spread = float((variances**2 / np.array([len(own) - 1 for own in means])).sum())
+        if spread == 0:
+            return Halves(0.0, 0.0)
+        total = float(variances.sum())
+        return Halves(*[float(special.stdtrit(total**2 / spread, tail) * np.sqrt(total))] * 2)
 
 
 def _mean(values: Floats, term: Term) -> float:

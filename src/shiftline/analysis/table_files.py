@@ -60,10 +60,20 @@ def _delimited(path: Path) -> pd.DataFrame:
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = raw.decode(encoding)
+        if "\n" not in text:
+            text = text.replace("\r", "\n")  # As old programs end lines.
     except UnicodeDecodeError as error:
         raise AnalysisError(f"{path} is no UTF-8 text (byte {error.start}): save it as CSV in UTF-8.") from error
-    delimiter = max(DELIMITERS, key=lambda one: len(next(csv.reader(io.StringIO(text), delimiter=one), [])))
-    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)]
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(DELIMITERS, key=lambda one: len(next(csv.reader([first], delimiter=one), [])))
+    try:
+        # Strict: a quote that is never closed would take the rows below it into its cell.
+        read = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise AnalysisError(
+            f"{path} has a quote that is not closed, or text behind a closed one ({error}): check its quotes."
+        ) from error
+    rows = [[cell.strip() for cell in row] for row in read]
     rows = [row for row in rows if any(row)]
     if not rows:
         raise AnalysisError(f"{path} has no rows.")
@@ -81,14 +91,19 @@ def _delimited(path: Path) -> pd.DataFrame:
 
 
 def _lines(path: Path) -> pd.DataFrame:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     return pd.DataFrame(rows, dtype=object)
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    table = pd.read_parquet(path)
+    return table.reset_index() if any(name is not None for name in table.index.names) else table
 
 
 FORMATS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": _delimited,
     ".tsv": _delimited,
-    ".parquet": pd.read_parquet,
+    ".parquet": _parquet,
     ".jsonl": _lines,
 }
 
@@ -101,6 +116,8 @@ def as_text(column: pd.Series) -> pd.Series:
             return ""
         return str(cell).lower() if isinstance(cell, (bool, np.bool_)) else str(cell)
 
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")  # Whole numbers, which pandas holds as floats beside missing ones.
     return column.map(one).astype(object)
 
 

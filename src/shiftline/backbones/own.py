@@ -130,6 +130,12 @@ class LocalWeights(Backbone):
     def validate(self) -> None:
         require_choice("LocalWeights.weights", self.weights, ("ema", "raw"))
         require(
+            isinstance(self.classes, tuple) and all(isinstance(name, str) for name in self.classes),
+            f"LocalWeights.classes is {self.classes!r}: expected a list of class identifiers, text each.",
+        )
+        twice = [name for name in self.classes if self.classes.count(name) > 1]
+        require(not twice, f"LocalWeights.classes has {twice[:1]} twice: each output is of another class.")
+        require(
             isinstance(self.architecture, Backbone) and self.architecture.base is self.architecture,
             f"LocalWeights.architecture is a {type(self.architecture).__name__}: expected timm(...), "
             "open_clip(...), glyph_net(...) or glyph_clip().",

@@ -42,7 +42,7 @@ def corruption_errors(
         shown.add_row(row["group"], str(model), *map(_percent, (row["ce"], row["relative_ce"], *errors.reindex(names))))
     console().print(shown)
     print(f"mCE: errors as a share of those of {baseline}, mean over the corruptions (Hendrycks & Dietterich 2019).")
-    if missing := what_is_missing(corruptions_of(manager.plan()), baseline=baseline):
+    if missing := what_is_missing(corruptions_of(manager.plan(), baseline=baseline), baseline=baseline):
         print(missing)
 
 

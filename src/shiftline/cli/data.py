@@ -120,7 +120,7 @@ def data_write(
         typer.Option(help="original (JPEG files keep their bytes, others are stored raw), raw or jpeg. By the split unless given."),
     ] = None,
     short_side: Annotated[int | None, typer.Option(help="Resize the shorter side to this many pixels.")] = None,
-    quality: Annotated[int, typer.Option(help="JPEG quality of the format jpeg.")] = 92,
+    quality: Annotated[int | None, typer.Option(help="JPEG quality of the format jpeg.  [default: 92]", show_default=False)] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that read and encode.")] = 2,
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read; they are listed.")
@@ -153,7 +153,9 @@ def data_write(
         seed=seed,
     )
     family = None if own.source else _family(known, name, split)
-    requested = None if format is None and short_side is None else Encoding(format or "jpeg", short_side, quality)
+    requested = None if format is None and short_side is None else Encoding(format or "jpeg", short_side, quality or 92)
+    if quality is not None and (requested.format if requested is not None else "jpeg" if family else "") != "jpeg":
+        raise DataError("--quality is of JPEG images: say --format jpeg too.")
     listings = _own_listings(known, name, split, own, root) if family is None else _found(known, family, split, root)
     if list_only:
         for wanted, listing in listings.items():
@@ -163,11 +165,13 @@ def data_write(
     for wanted in named:
         if folder.has(Split(name, wanted)) and not again:
             _check_unchanged(folder, Split(name, wanted), listings[wanted], requested)
-            print(f"{name}/{wanted}: written already, fingerprint {folder.open(Split(name, wanted)).record.fingerprint[:12]}")
+            before = folder.open(Split(name, wanted))
+            without = f", without {counted(len(before.skipped), 'image')} that could not be read" if before.skipped else ""
+            print(f"{name}/{wanted}: written already, fingerprint {before.record.fingerprint[:12]}{without}")
             del listings[wanted]
     for wanted, listing in listings.items():
         usual = (family or DatasetFamily()).encoding(wanted)
-        encoding = requested or (usual if usual.format != "jpeg" else Encoding(usual.format, usual.short_side, quality))
+        encoding = requested or (usual if usual.format != "jpeg" else Encoding(usual.format, usual.short_side, quality or 92))
         target = Split(name, wanted)
         sidecar = write_shown(folder, target, listing, encoding, threads=threads, skip_damaged=skip_damaged, quiet=quiet)
         skipped += [f"{name}/{wanted}: {line}" for line in sidecar.skipped]
@@ -185,7 +189,7 @@ def _check_unchanged(folder: DataFolder, split: Split, listing: Listing, request
     """Refuse to call a split written already that was written from other files, or in another way than is asked for now."""
     from shiftline.data.provenance import changes_since_written
 
-    changed = changes_since_written(folder, split, listing.examples)
+    changed = changes_since_written(folder, split, listing)
     if not changed and requested is not None and requested.as_json() != dict(folder.open(split).recipe):
         changed = f"another format: {folder.open(split).recipe}, {requested.as_json()} is asked for"
     if changed:
@@ -264,6 +268,7 @@ def data_join(
     sources: Annotated[list[str], typer.Argument(help="DATASET/SPLIT of what is written already; the most classes first.")],
     store: StoreFolder = DEFAULT_STORE,
     threads: Annotated[int, typer.Option(min=1, help="Threads that read.")] = 2,
+    again: Annotated[bool, typer.Option("--again", help="Write it again where it is written already.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Write several splits to one file: a reference with its shifts. Groups say where each image comes from."""
@@ -273,6 +278,10 @@ def data_join(
 
     folder = DataFolder(store / "data")
     target = split_named(into)
+    if folder.has(target) and not again:
+        raise DataError(f"{target} is written already: join into another name, or say --again.")
+    if twice := [source for source in sources if sources.count(source) > 1]:
+        raise DataError(f"{twice[0]} is named twice: its images would be there as often.")
     join_splits(folder, target, [split_named(source) for source in sources], threads=threads)
     say_written(folder, target, quiet=quiet)
 
@@ -285,7 +294,8 @@ def data_verify(store: StoreFolder = DEFAULT_STORE, file: From = None) -> None:
     folder, known = DataFolder(store / "data"), catalogue_with(file)
     damaged = folder.damaged()
     for split, problem in damaged.items():
-        again = f"Write it again: shiftline data write {split.dataset} --split {split.split} --again"
+        own = "" if split.dataset in known.families else " with where its images are, --images or another source,"
+        again = f"Write it again: shiftline data write {split.dataset} --split {split.split}{own} --again"
         advice = f"Delete {folder.sidecar(split)}: the next run writes it" if known.generates(split.dataset) else again
         print(f"damaged: {split}: {problem}. {advice}.")
     print(f"{counted(len(folder.written()), 'split')} checked, {len(damaged)} damaged.")

@@ -101,8 +101,8 @@ def data_parity(
         listing = own.listings(split.dataset, [split.split])[split.split]
     elif split.dataset not in known.families and folder.has(split):
         raise DataError(
-            f"{split} was written from images of your own: say where the files are, --images FOLDER or --domains FOLDER, as when "
-            "they were written."
+            f"{split} was written from images of your own: say where the files are, --images FOLDER or --domains FOLDER. Of "
+            "tables, tars and other sources there are no files to compare with."
         )
     else:
         family = known.named(split.dataset)

@@ -76,6 +76,8 @@ def module_of_file(path: Path) -> ModuleType:
     """Import a file, under a name of its own."""
     if not path.is_file():
         raise StudyNotFoundError(f"the study file {path} does not exist (looked in {Path.cwd()}).")
+    if path.suffix != ".py":
+        raise StudyNotFoundError(f"{path} is no Python file: expected a name that ends in .py.")
     # A name of its own: a file called timm.py must not take the library's place.
     name = f"shiftline_study_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)

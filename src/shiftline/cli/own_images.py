@@ -94,6 +94,8 @@ class OwnImages:
             raise DataError(
                 f"--split-off is for your own images without splits: {_option(source) if source else 'data sets'} have them."
             )
+        if self.seed and not self.split_off:
+            raise DataError("--seed says which images --split-off takes: say --split-off too, or leave it out.")
         return source
 
     def listings(self, name: str, split: Sequence[str]) -> dict[str, Listing]:
@@ -106,13 +108,17 @@ class OwnImages:
         split : sequence of str
             Wanted ones; for a source without splits the name of the one that it becomes.
         """
+        from shiftline.contracts.distributions import Split
+
         source = self.source
         if source in ("images", "web_dataset") or (source == "labels" and not self.split_column):
             self._check_named(name, split, source)
-        found = self._listed(source)
+        found = self._listed(source, split)
         if set(found) != {""}:
             if self.split_off:
                 raise DataError(f"--split-off is for images without splits: {_option(source)} has {', '.join(found)}.")
+            for one in found:
+                Split(name, one)  # Names that no split can have are said before anything is written.
             if absent := [one for one in split if one not in found]:
                 raise DataError(f"{_option(source)} has no split {absent[0]!r}: it has {', '.join(found)}.")
             return {one: listing for one, listing in found.items() if not split or one in split}
@@ -130,7 +136,7 @@ class OwnImages:
                 f"{getattr(self, source)}. --split-off val=0.1,test=0.2 cuts it into several."
             )
 
-    def _listed(self, source: str) -> dict[str, Listing]:
+    def _listed(self, source: str, split: Sequence[str]) -> dict[str, Listing]:
         from shiftline.datasets.class_names import read_classes
 
         classes = read_classes(self.classes) if self.classes is not None else None
@@ -150,7 +156,7 @@ class OwnImages:
         if self.hugging_face is not None:
             from shiftline.datasets.hugging_face import hugging_face
 
-            return hugging_face(self.hugging_face, **columns)  # type: ignore[arg-type]
+            return hugging_face(self.hugging_face, **columns, wanted=split)  # type: ignore[arg-type]
         if self.web_dataset is not None:
             from shiftline.datasets.webdataset import LABEL, webdataset
 

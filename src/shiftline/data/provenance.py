@@ -10,8 +10,9 @@ from typing import Any
 
 from shiftline.contracts.distributions import Split
 from shiftline.contracts.require import counted
-from shiftline.data.decoding import BLENDED
+from shiftline.data.decoding import BLENDED, decode_file
 from shiftline.data.examples import Example, Inside
+from shiftline.data.family import Listing
 from shiftline.data.sidecar import DataFolder
 
 
@@ -27,7 +28,7 @@ def state_of_files(examples: Sequence[Example]) -> dict[str, Any]:
     return {"sizes": sizes.hexdigest(), "times": times.hexdigest()}
 
 
-def changes_since_written(folder: DataFolder, split: Split, examples: Sequence[Example]) -> str:
+def changes_since_written(folder: DataFolder, split: Split, listing: Listing) -> str:
     """Return in words how the examples differ from those that a split was written from; nothing where they are the same.
 
     Files are read only where their sizes are the same and their times are not. A file with other bytes, and the size and time of
@@ -36,7 +37,10 @@ def changes_since_written(folder: DataFolder, split: Split, examples: Sequence[E
     from pyarrow import parquet
 
     sidecar = folder.open(split)
-    examples = [e for e in examples if not any(line.startswith(f"{e.path}: ") for line in sidecar.skipped)]
+    left_out = [e for e in listing.examples if any(line.startswith(f"{e.path}: ") for line in sidecar.skipped)]
+    if mended := [e.path for e in left_out if is_readable(e)]:
+        return f"{counted(len(mended), 'image')} that could not be read can be read now ({', '.join(mended[:3])})"
+    examples = [e for e in listing.examples if e not in left_out]
     table = parquet.read_table(folder.metadata(split), columns=["path", "label", "group", "source_sha256"]).to_pydict()
     before, now = set(table["path"]), {example.path for example in examples}
     said = [
@@ -46,6 +50,8 @@ def changes_since_written(folder: DataFolder, split: Split, examples: Sequence[E
     ]
     if said:
         return ", ".join(said)
+    if sidecar.record.classes != tuple(listing.classes):
+        return f"other names of classes, or another order of them ({', '.join(listing.classes[:5])})"
     written = list(zip(table["path"], table["label"], table["group"], strict=True))
     if written != [(example.path, example.label, example.group) for example in examples]:
         return "other labels, groups or another order of the same images"
@@ -63,6 +69,15 @@ def changes_since_written(folder: DataFolder, split: Split, examples: Sequence[E
     if not changed:
         return ""
     return f"{counted(len(changed), 'image')} with other bytes ({', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''})"
+
+
+def is_readable(example: Example) -> bool:
+    """The file of an example can be decoded."""
+    try:
+        decode_file(_bytes_of(example))
+    except Exception:  # What is raised for a damaged file depends on its format.
+        return False
+    return True
 
 
 def _file_of(example: Example) -> Path | None:

@@ -316,7 +316,10 @@ def _shared(folder: DataFolder, split: Split, hashes: Sequence[bytes], subsets: 
     for other in folder.written():
         if other.dataset != split.dataset or other == split or folder.is_outdated(other):
             continue
-        record = folder.open(other).record
+        try:
+            record = folder.open(other).record
+        except DataError:
+            continue  # Damaged: nothing is known of it, and writing this one must not wait for it.
         if set(record.subsets) & set(subsets):
             continue
         column = parquet.read_table(folder.metadata(other), columns=["source_sha256"])["source_sha256"]

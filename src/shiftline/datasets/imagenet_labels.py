@@ -60,7 +60,9 @@ class ImageNetReaL(_OfValidation):
             # The list is in the order of the images' numbers: ILSVRC2012_val_00000001.JPEG comes first.
             found = labels[int(Path(example.path).stem.rpartition("_")[2]) - 1]
             kept += [accepting(example, found)] if found else []
-        return replace(listing, examples=kept, description=Description(synsets(), metrics=(MULTI_LABEL,), subsets=("val",)))
+        return replace(
+            listing, examples=kept, description=Description(synsets(), metrics=(MULTI_LABEL,), subsets=("imagenet/val",))
+        )
 
 
 class ImageNetX(_OfValidation):
@@ -89,9 +91,10 @@ class ImageNetX(_OfValidation):
             group = next((factor for factor in self.factors if top[name].get(factor)), "none")
             found = {factor: int(every.get(name, top[name]).get(factor, 0)) for factor in self.factors}
             kept.append(replace(example, group=group, metadata=found))
+        described = Description(synsets(), metrics=("accuracy", "worst-group-accuracy"), subsets=("imagenet/val",))
         if not kept:
             raise DataError(f"{self.name}/{split}: {self.files_beside[0]} names none of the images of {folder}.")
-        return replace(listing, examples=kept, description=Description(synsets(), metrics=("accuracy", "worst-group-accuracy")))
+        return replace(listing, examples=kept, description=described)
 
 
 def _lines(path: Path) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from shiftline.contracts.require import counted, near
 from shiftline.data.examples import Example
 from shiftline.data.family import Listing
-from shiftline.datasets.class_names import labels_in_classes
+from shiftline.datasets.class_names import alike, labels_in_classes, without
 from shiftline.errors import AnalysisError, DataError
 
 
@@ -61,7 +61,7 @@ def labelled_table(
             raise DataError(f"{path} has no column {column!r}{near(column, columns)} Its columns are {', '.join(columns)}.")
         if list(table.columns).count(column) > 1:
             raise DataError(f"{path} has the column {column!r} twice: rename one of them.")
-    files = [str(cell) for cell in as_text(table[path_column])]
+    files = [os.path.expanduser(str(cell)) for cell in as_text(table[path_column])]  # noqa: PTH111 - cells stay as they stand.
     values = [str(cell) for cell in as_text(table[label_column])]
     labels, names = labels_in_classes(values, classes, where=f"the column {label_column!r} of {path}")
     groups = [str(cell) for cell in as_text(table[group_column])] if group_column else [""] * len(files)
@@ -73,19 +73,22 @@ def labelled_table(
     found: dict[str, list[Example]] = {split: [] for split in dict.fromkeys(splits)}
     for file, label, group, split in zip(files, labels, groups, splits, strict=True):
         found[split].append(Example(root / file, label, group=group, path=file))
-    return {split: Listing(examples, names) for split, examples in found.items()}
+    return {split: Listing(examples, names, notes=(*without(examples, names), *alike(names))) for split, examples in found.items()}
 
 
 def _check_files(path: Path, files: Sequence[str], root: Path) -> None:
-    if twice := [file for file, times in Counter(files).items() if times > 1]:
-        rows = [row for row, file in enumerate(files, start=1) if file == twice[0]]
+    # One image under two names, in two splits, would be trained on and tested.
+    real = [os.path.realpath(root / file) for file in files]
+    if twice := [file for file, times in Counter(real).items() if times > 1]:
+        rows = [row for row, file in enumerate(real, start=1) if file == twice[0]]
         raise DataError(
-            f"{path} names {twice[0]!r} in the rows {rows[0]} and {rows[1]} ({counted(len(twice), 'file')} twice or more): "
-            "expected one row per image."
+            f"{path} names {files[rows[0] - 1]!r} in the rows {rows[0]} and {rows[1]} ({counted(len(twice), 'file')} twice "
+            "or more): expected one row per image."
         )
     missing = [file for file in files if not os.path.isfile(root / file)]  # noqa: PTH113 - a Path per file is slow.
     if missing:
         raise DataError(
             f"{len(missing)} of the {counted(len(files), 'file')} that {path} names are not there; the first is {missing[0]!r}, "
-            f"looked for as {root / missing[0]}. Say --images FOLDER where the paths begin."
+            f"looked for as {root / missing[0]}. Paths begin in the folder that --images names, else beside the table"
+            + (", and have / between folders." if "\\" in missing[0] else ".")
         )

@@ -11,6 +11,7 @@ import numpy as np
 from shiftline.contracts.require import counted
 from shiftline.data.examples import Example
 from shiftline.data.family import Listing
+from shiftline.datasets.class_names import without
 from shiftline.datasets.held_out import listing_digest
 from shiftline.errors import DataError
 
@@ -54,12 +55,10 @@ def split_off(listing: Listing, shares: Mapping[str, float], *, rest: str = "tra
         chosen = [example for example, of in zip(examples, part, strict=True) if of == number]
         if not chosen:
             units = counted(len({e.group for e in examples}), "group") if grouped else counted(len(examples), "image")
-            raise DataError(f"the split {name} would have no images: {units} are too few for these shares.")
-        there = {example.label for example in chosen}
-        absent = [name for label, name in enumerate(listing.classes) if label not in there]
-        note = (f"without {counted(len(absent), 'class', 'classes')}: {', '.join(absent[:5])}",) if absent else ()
+            raise DataError(f"the split {name} would have no images: {units}: too few for these shares.")
+        missing = without(chosen, listing.classes)
         description = replace(listing.description, listing=digest)
-        found[name] = replace(listing, examples=chosen, description=description, notes=(*listing.notes, *note))
+        found[name] = replace(listing, examples=chosen, description=description, notes=(*listing.notes, *missing))
     return found
 
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from shiftline.contracts.require import counted
 from shiftline.data.examples import Example, Inside
 from shiftline.data.family import Listing
 from shiftline.data.listing import is_hidden, is_image
-from shiftline.datasets.class_names import labels_in_classes
+from shiftline.datasets.class_names import alike, labels_in_classes
 from shiftline.errors import DataError
 
 LABEL = "cls"
@@ -43,9 +44,10 @@ def webdataset(
     DataError
         A file is missing, compressed or no tar, a sample has no image, or several, or no label.
     """
+    image, notes = image.lstrip(".").lower(), Counter[str]()
     examples, values, without = [], [], 0
     for file in shards(pattern):
-        for key, members in _samples(file):
+        for key, members in _samples(file, notes):
             images = [name for name in members if (name == image if image else is_image(f"x.{name}"))]
             if not images:
                 without += 1
@@ -61,7 +63,8 @@ def webdataset(
     labels, names = labels_in_classes(values, classes, where=f"the label ({label}) in {pattern}")
     labelled = [Example(e.source, number, e.group, e.path) for e, number in zip(examples, labels, strict=True)]
     dropped = (f"{counted(without, 'sample')} without an image left out",) if without else ()
-    return Listing(labelled, names, notes=dropped)
+    more = tuple(f"{counted(number, 'member')} {what} left out" for what, number in notes.items() if number)
+    return Listing(labelled, names, notes=(*dropped, *more, *alike(names)))
 
 
 def shards(pattern: str) -> list[Path]:
@@ -79,6 +82,8 @@ def shards(pattern: str) -> list[Path]:
         if missing:
             raise DataError(f"there is no file {missing[0]} (looked in {Path.cwd()}): expected tars, 'shards-{{000..009}}.tar'.")
         found += map(Path, there)
+    if len(set(found)) < len(found):
+        raise DataError(f"{pattern} names {max(found, key=found.count)} several times: its samples would be taken as often.")
     return found
 
 
@@ -98,24 +103,51 @@ class _Member(NamedTuple):
     size: int
 
 
-def _samples(file: Path) -> Iterator[tuple[str, dict[str, _Member]]]:
+def _samples(file: Path, left_out: Counter[str]) -> Iterator[tuple[str, dict[str, _Member]]]:
     """Yield the samples of a file: members with one name before the first dot stand together."""
     try:
         with tarfile.open(file, "r:") as archive:
-            members = [m for m in archive if m.isfile() and not any(map(is_hidden, Path(m.name).parts))]
+            every = list(archive)
             end = archive.offset
     except tarfile.TarError as error:
-        raise DataError(
-            f"{file} is no tar file, or compressed ({error}): expected plain tars, images are read where they lie."
-        ) from error
-    # Python's reader takes the end of a file that is cut off for the end of the archive.
+        raise DataError(f"{file} is no tar file, or compressed ({error}): images are read where they lie in it.") from error
+    _check_end(file, end)
+    left_out["that are links"] += sum(m.issym() or m.islnk() for m in every)
+    files = [m for m in every if m.isfile()]
+    members = [m for m in files if not any(map(is_hidden, Path(m.name).parts))]
+    left_out["hidden or of a system"] += len(files) - len(members)
+    seen = set()
+    for key, group in itertools.groupby(members, key=lambda m: _key(m.name)):
+        fields: dict[str, _Member] = {}
+        for m in group:
+            field = m.name[len(key) + 1 :].lower()
+            if field in fields:
+                raise DataError(f"{file}: the sample {key} has the member .{field} twice: names of samples have to differ.")
+            fields[field] = _Member(m.offset_data, m.size)
+        if key in seen:
+            raise DataError(f"{file}: the sample {key} stands in two places: names of samples have to differ.")
+        seen.add(key)
+        yield key, fields
+
+
+def _key(name: str) -> str:
+    """Return a member's name before the first dot of its last part."""
+    start = name.rfind("/") + 1
+    return name[:start] + name[start:].partition(".")[0]
+
+
+def _check_end(file: Path, end: int) -> None:
+    """Refuse a file that is cut off, or goes on behind the end of its archive: Python's reader says neither."""
     with file.open("rb") as stream:
         stream.seek(max(end - tarfile.BLOCKSIZE, 0))
         if not any(len(block) == tarfile.BLOCKSIZE and not any(block) for block in (stream.read(512), stream.read(512))):
             raise DataError(f"{file} is cut off: it lacks the blocks of zeros at the end of a tar file. Fetch it again.")
-    key_of = {m.name: f"{m.name[: m.name.rfind('/') + 1]}{m.name[m.name.rfind('/') + 1 :].partition('.')[0]}" for m in members}
-    for key, group in itertools.groupby(members, key=lambda m: key_of[m.name]):
-        yield key, {m.name[len(key) + 1 :].lower(): _Member(m.offset_data, m.size) for m in group}
+        while block := stream.read(1 << 20):
+            if block.strip(b"\0"):
+                raise DataError(
+                    f"{file} goes on behind the end of its archive: tars that are joined with cat are read to the first end only. "
+                    "Name each of them, or pack one again with tar."
+                )
 
 
 def _read(file: Path, member: _Member) -> bytes:
@@ -134,11 +166,16 @@ def _text(file: Path, key: str, members: dict[str, _Member], field: str) -> str:
             f"{file}: the sample {key} has no .{name} (it has {', '.join(members)}): say what holds the label, --label-column "
             "ENDING, or json.KEY."
         )
-    text = _read(file, members[name]).decode("utf-8", errors="replace").strip()
+    text = _read(file, members[name]).decode("utf-8-sig", errors="replace").strip()
     if not entry:
         return text
     try:
-        found = json.loads(text).get(entry)
-    except (ValueError, AttributeError) as error:
+        document = json.loads(text)
+        if entry not in document:
+            raise DataError(f"{file}: {key}.json has no {entry!r}: it has {', '.join(document)}.")
+        found = document[entry]
+    except (ValueError, TypeError) as error:
         raise DataError(f"{file}: {key}.json is no JSON object ({error}).") from error
+    if isinstance(found, (list, dict)):
+        raise DataError(f"{file}: {entry!r} of {key}.json is {found!r}: expected one value.")
     return "" if found is None else str(found)

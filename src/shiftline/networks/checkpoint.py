@@ -97,11 +97,12 @@ def _class_names(document: Any, depth: int = 0) -> tuple[str, ...]:
     if not isinstance(document, Mapping) or depth > 2:
         return ()
     if isinstance(positions := document.get("class_to_idx"), Mapping):
-        return tuple(sorted(map(str, positions), key=lambda name: positions[name]))
+        places = {str(name): int(place) for name, place in positions.items()}
+        return tuple(sorted(places, key=places.__getitem__)) if sorted(places.values()) == list(range(len(places))) else ()
     for key in ("classes", "class_names", "label_names"):
         names = document.get(key)
         if isinstance(names, (list, tuple)) and names and all(isinstance(name, str) for name in names):
-            return tuple(names)
+            return tuple(names) if len(set(names)) == len(names) else ()
     return next((found for value in document.values() if (found := _class_names(value, depth + 1))), ())
 
 

@@ -57,7 +57,13 @@ class Published(Model):
 
     def check(self, facts: Facts) -> None:
         facts.require_pretrained(self, self.model)
-        found, classes = facts.record(self.model).num_classes, len(facts.classes)
+        record = facts.record(self.model)
+        found, classes = record.num_classes, len(facts.classes)
+        if getattr(self.model, "classes", ()) and self._rows(facts) is None:
+            raise DeclarationError(
+                f"{describe(self)}: none of the classes that are named ({', '.join(record.class_ids[:3])}, ...) is one of the "
+                f"reference's ({', '.join(facts.labelled.ids[:3])}, ...): name them by the reference's identifiers."
+            )
         if found not in (None, classes) and self._rows(facts) is None:
             raise DeclarationError(
                 f"{describe(self)} has a head of {found} classes, the reference has {classes}: only a classifier of its own "

@@ -58,6 +58,8 @@ def import_file(
         if class_ids and len(class_ids) != spec.num_classes:
             raise ModelError(f"{path} has a head of {spec.num_classes} outputs, {len(class_ids)} classes are named: name each.")
         return publish_model(store, path, state, replace(spec, class_ids=tuple(class_ids) or spec.class_ids))
+    if class_ids or resample:
+        raise ModelError("--classes and --resample-positions are for --architecture timm:NAME: leave them out.")
     if library not in ("", "open_clip") or (library and not name):
         raise ModelError(f"--architecture {architecture}: expected timm:NAME or open_clip:NAME:TAG.")
     if weights != "ema":

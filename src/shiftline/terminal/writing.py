@@ -86,3 +86,4 @@ def say_written(folder: DataFolder, split: Split, *, quiet: bool) -> None:
         size = folder.beton(split).stat().st_size / 1e6
         about = f"{counted(record.count, 'image')}, {counted(len(record.classes), 'class', 'classes')}, {size:,.1f} MB"
         print(f"{split}: {about}, fingerprint {record.fingerprint[:12]}")
+        say_notes(f"{counted(count, 'image')} are in {other} too, byte for byte" for (other, _), count in record.shares.items())
