@@ -610,7 +610,7 @@ def clevr_counts(root):
         scenes = []
         for number in range(count):
             name = f"CLEVR_{split}_{number:06d}.png"
-            save(base / "images" / split / name, number)
+            save(base / "images" / split / name, 1000 * (split == "val") + number)
             scenes.append({"image_filename": name, "objects": [{}] * (3 + number % 8)})
         dump(base / f"scenes/CLEVR_{split}_scenes.json", {"scenes": scenes})
     return base
@@ -620,3 +620,31 @@ def laion_c(root):
     for number, name in enumerate(LAION_C):
         save(root / "laion-c/luminance_checkerboard/intensity_level_5" / name / "1.png", number, size=(8, 8))
     return root / "laion-c"
+
+
+def own_images(root):
+    """Images of one's own as the documentation names them: a folder of classes, a table with files, tars, a folder of the hub."""
+    import io
+    import tarfile
+
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = []
+    for number in range(20):
+        name = f"{number}.png"
+        save(root / "all" / ("rose" if number % 2 else "tulip") / name, number)
+        save(root / "files" / name, number)
+        rows.append(f"{name},{'clear' if number % 2 else 'opaque'},hospital {number // 5}")
+    text(root / "labels.csv", ["file,finding,hospital", *rows])
+    text(root / "names.txt", ["cat", "dog"])
+    for number in range(10):
+        with tarfile.open(root / f"shards-{number:03d}.tar", "w") as archive:
+            members = {f"{number}.png": (root / "files" / f"{number}.png").read_bytes(), f"{number}.cls": str(number % 2).encode()}
+            for name, data in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    images = [{"bytes": (root / "files" / f"{number}.png").read_bytes(), "path": None} for number in range(6)]
+    (root / "hub").mkdir()
+    parquet.write_table(pa.table({"image": images, "label": ["cat", "dog"] * 3}), root / "hub" / "test-00000-of-00001.parquet")

@@ -322,10 +322,12 @@ def test_the_data_commands_of_the_documentation_run(document, tmp_path, monkeypa
     miniatures.imagenet_r(root)
     for path in ("own/a/1.png", "own/b/2.png", "domains/x/a/1.png", "domains/y/b/1.png"):
         miniatures.save(tmp_path / path)
+    miniatures.own_images(tmp_path)
     monkeypatch.setenv("SHIFTLINE_DATA", str(root))
     monkeypatch.chdir(tmp_path)
     text = (Path(__file__).parent.parent / document).read_text()
-    done = [(c, ok(*c)) for c in commands_of(text, {"path/to/train": "own", "path/to/domains": "domains"})]
+    places = {"train": "own", "domains": "domains", "all": "all", "files": "files", "folder": "hub"}
+    done = [(c, ok(*c)) for c in commands_of(text, {f"path/to/{name}": folder for name, folder in places.items()})]
     assert len(done) >= (4 if document == "README.md" else 10)
     assert Path("birds-train.png" if document == "README.md" else "imagenet-r-test.png").stat().st_size > 1000
 
