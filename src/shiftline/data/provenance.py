@@ -40,7 +40,8 @@ def changes_since_written(folder: DataFolder, split: Split, listing: Listing) ->
     left_out = [e for e in listing.examples if any(line.startswith(f"{e.path}: ") for line in sidecar.skipped)]
     if mended := [e.path for e in left_out if is_readable(e)]:
         return f"{counted(len(mended), 'image')} that could not be read can be read now ({', '.join(mended[:3])})"
-    examples = [e for e in listing.examples if e not in left_out]
+    absent = {e.path for e in left_out}
+    examples = [e for e in listing.examples if e.path not in absent]
     table = parquet.read_table(folder.metadata(split), columns=["path", "label", "group", "source_sha256"]).to_pydict()
     before, now = set(table["path"]), {example.path for example in examples}
     said = [

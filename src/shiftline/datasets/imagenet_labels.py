@@ -30,7 +30,6 @@ class _OfValidation(DatasetFamily):
     splits = ("val",)
     classes = "ImageNet's 1,000"
     folders = ImageNet.folders
-    licence = "as ImageNet; the annotations"
     files_beside: ClassVar[tuple[str, ...]] = ()
 
     def images(self, folder: Path, split: str) -> Listing:

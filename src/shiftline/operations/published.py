@@ -100,7 +100,7 @@ class Published(Model):
             state |= {name: state[name][list(rows)] for name in ("head.weight", "head.bias")}
             outputs = record.num_classes
             note = f"{self.model}: the {len(rows)} classes of the reference were met among {outputs} by their identifiers"
-            warnings.warn(f"{note}, in another order than its head has them.", stacklevel=2)
+            warnings.warn(f"{note}, whose head has others too, or another order.", stacklevel=2)
             draft.summary.update(met_by_identifier=True)
         classes, expected = len(state["head.weight"]), int(job.document["classes"])
         if classes != expected:
