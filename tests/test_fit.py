@@ -203,8 +203,12 @@ def test_bad_tables_and_options_are_one_clear_error(wise_ft, words, message):
 
 def test_bad_files_are_one_clear_error(wise_ft, tmp_path):
     assert "there is no table" in error("fit", tmp_path / "none.csv", *STANDARD, "--shift", "v2")
-    (tmp_path / "table.xlsx").touch()
-    assert "is a spreadsheet: save it as CSV (UTF-8)" in error("fit", tmp_path / "table.xlsx", *STANDARD, "--shift", "v2")
+    (tmp_path / "table.xls").touch()
+    assert "save it as .xlsx or CSV (UTF-8)" in error("fit", tmp_path / "table.xls", *STANDARD, "--shift", "v2")
+    (tmp_path / "table.xlsx").write_text("model,v2")
+    assert "table.xlsx cannot be read as xlsx: File is not a zip file" in error(
+        "fit", tmp_path / "table.xlsx", *STANDARD, "--shift", "v2"
+    )
     wise_ft.write_text(WISE_FT.replace("WiSE-FT linear classifier", "zero-shot"))
     assert "'zero-shot' stands in the rows 1, 4" in error("fit", wise_ft, *STANDARD, "--shift", "v2")
     wise_ft.write_text(WISE_FT.replace("79.5", "high"))

@@ -8,8 +8,9 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from openpyxl import Workbook
 
 from shiftline.analysis.table_files import as_counts, as_fractions, as_text, read_table
 from shiftline.errors import AnalysisError
@@ -144,3 +145,70 @@ def test_values_of_json_and_parquet_are_named_as_they_stand(tmp_path):
 )
 def test_numbers_of_examples_may_have_separators_of_thousands(cells):
     assert as_counts(pd.Series(cells), "n").tolist() == [50_000, 10_000]
+
+
+def saved(path, rows, change=lambda sheet: None):
+    book = Workbook()
+    for row in rows:
+        book.active.append(row)
+    change(book.active)
+    book.save(path)
+    return path
+
+
+@settings(max_examples=30)
+@given(cells=st.lists(st.lists(WORDS, min_size=3, max_size=3), min_size=1, max_size=6).filter(lambda rows: all(map(any, rows))))
+def test_random_cells_of_a_workbook_survive_as_text(cells, tmp_path_factory):
+    path = saved(tmp_path_factory.mktemp("t") / "t.xlsx", [["first", "second", "third"], *cells])
+    found = read_table(path)
+    assert list(found.columns) == ["first", "second", "third"]
+    assert found.to_numpy().tolist() == cells
+
+
+def test_a_workbook_is_read_as_it_is_shown(tmp_path):
+    def formats(sheet):
+        sheet["C2"].number_format = "0.0%"
+
+    rows = [
+        ["model", "seed", "v2", None],
+        ["001", 1, 0.123, None],
+        [None, None, None, None],
+        ["b", 2.0, 0.4, None],
+        ["c", True, None],
+    ]
+    found = read_table(saved(tmp_path / "t.xlsx", rows, formats))
+    assert list(found.columns) == ["model", "seed", "v2"]
+    assert found.to_numpy().tolist() == [["001", "1", "12.3%"], ["b", "2", "0.4"], ["c", "true", ""]]
+
+
+def test_a_percent_format_is_a_percent_sign(tmp_path):
+    def formats(sheet):
+        for cell in (sheet["B2"], sheet["B3"]):
+            cell.number_format = "0.00%"
+
+    table = read_table(saved(tmp_path / "t.xlsx", [["model", "v2"], ["a", 0.7613], ["b", 0.29]], formats))
+    assert as_fractions(table["v2"], "v2", percent=True).tolist() == [0.7613, 0.29]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda sheet: sheet.parent.create_sheet("more").append(["x"]), "has the sheets 'Sheet', 'more': expected one"),
+        (lambda sheet: sheet.merge_cells("A2:A3"), r"has merged cells \(A2:A3\): expected one value a cell"),
+        (lambda sheet: sheet.__setitem__("B3", "=B2/2"), "has a formula without a value in B3: open it in a spreadsheet program"),
+        (lambda sheet: sheet.delete_rows(1, 9), "has no rows"),
+    ],
+)
+def test_workbooks_that_may_mean_several_things_are_refused(change, message, tmp_path):
+    with pytest.raises(AnalysisError, match=message):
+        read_table(saved(tmp_path / "t.xlsx", [["model", "v2"], ["a", 0.7], ["b", 0.6]], change))
+
+
+def test_hidden_and_empty_sheets_are_no_tables(tmp_path):
+    def hide(sheet):
+        other = sheet.parent.create_sheet("old")
+        other.append(["x"])
+        other.sheet_state = "hidden"
+        sheet.parent.create_sheet("empty")
+
+    assert len(read_table(saved(tmp_path / "t.xlsx", [["model", "v2"], ["a", 0.7]], hide))) == 1

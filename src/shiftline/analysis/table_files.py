@@ -23,11 +23,11 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+\Z")
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table: csv, tsv, parquet or jsonl (one object a line).
+    """Read a table: csv, tsv, xlsx (its one visible sheet), parquet or jsonl (one object a line).
 
-    Cells of csv and tsv are text, without the blanks around them: ``001``, ``NA`` and ``true`` stay what they are, and nothing is
-    missing but blank. Delimiters are commas, semicolons or tabs, whichever splits the header into most columns. Columns that have
-    neither a name nor a cell, as commas at the end of lines make them, are left out.
+    Cells of csv, tsv and xlsx are text, without the blanks around them: ``001``, ``NA`` and ``true`` stay what they are, and
+    nothing is missing but blank. Delimiters are commas, semicolons or tabs, whichever splits the header into most columns. Columns
+    that have neither a name nor a cell, as commas at the end of lines make them, are left out.
 
     Raises
     ------
@@ -35,10 +35,8 @@ def read_table(path: Path) -> pd.DataFrame:
         There is no such file, its name ends otherwise, it cannot be read, has no rows, or a row has more or fewer cells
         than the header.
     """
-    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
-        raise AnalysisError(
-            f"{path} is a spreadsheet: save it as CSV (UTF-8) in the program that made it. Expected {', '.join(FORMATS)}."
-        )
+    if path.suffix.lower() in (".xls", ".ods"):
+        raise AnalysisError(f"{path}: save it as .xlsx or CSV (UTF-8) in the program that made it. Expected {', '.join(FORMATS)}.")
     if path.suffix.lower() not in FORMATS:
         raise AnalysisError(f"{path} ends in {path.suffix!r}: expected {', '.join(FORMATS)}.")
     if not path.is_file():
@@ -73,7 +71,18 @@ def _delimited(path: Path) -> pd.DataFrame:
         raise AnalysisError(
             f"{path} has a quote that is not closed, or text behind a closed one ({error}): check its quotes."
         ) from error
-    rows = [[cell.strip() for cell in row] for row in read]
+    return _of_rows(path, read, delimiter)
+
+
+def _spreadsheet(path: Path) -> pd.DataFrame:
+    from shiftline.analysis.spreadsheets import sheet_rows  # It loads openpyxl.
+
+    return _of_rows(path, sheet_rows(path))
+
+
+def _of_rows(path: Path, rows: list[list[str]], delimiter: str = "\t") -> pd.DataFrame:
+    """Return the table of rows of text; the first that is not blank is the header."""
+    rows = [[cell.strip() for cell in row] for row in rows]
     rows = [row for row in rows if any(row)]
     if not rows:
         raise AnalysisError(f"{path} has no rows.")
@@ -103,6 +112,7 @@ def _parquet(path: Path) -> pd.DataFrame:
 FORMATS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": _delimited,
     ".tsv": _delimited,
+    ".xlsx": _spreadsheet,
     ".parquet": _parquet,
     ".jsonl": _lines,
 }

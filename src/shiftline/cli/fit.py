@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def fit(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A csv, tsv, parquet or jsonl file with a row per model.")],
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A csv, tsv, xlsx, parquet or jsonl file with a row per model.")],
     model: Annotated[str, typer.Option("--model", metavar="COLUMN", help="Column of the models' names.")],
     reference: Annotated[
         list[str],

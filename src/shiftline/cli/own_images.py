@@ -21,7 +21,7 @@ Domains = Annotated[
     Path | None, typer.Option("--domains", help="Your own images: DOMAIN/CLASS/images. Each domain becomes a split.")
 ]
 Labels = Annotated[
-    Path | None, typer.Option("--labels", metavar="TABLE", help="Your own images: a csv, tsv, parquet or jsonl, a row for each.")
+    Path | None, typer.Option("--labels", metavar="TABLE", help="Your own images: a table (csv, xlsx, ...), a row for each.")
 ]
 HuggingFace = Annotated[
     Path | None, typer.Option("--hf", metavar="DIR", help="Your own images: Hugging Face's datasets on disk (arrow or parquet).")

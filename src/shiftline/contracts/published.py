@@ -57,7 +57,7 @@ def baseline_table(
     Parameters
     ----------
     path : str
-        A csv, tsv, parquet or jsonl file with a row per model, from where the study is run.
+        A csv, tsv, xlsx, parquet or jsonl file with a row per model, from where the study is run.
     model : str
         Column of the models' names.
     reference : str, or mapping of str to str

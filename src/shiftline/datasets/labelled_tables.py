@@ -29,7 +29,7 @@ def labelled_table(
     Parameters
     ----------
     path : Path
-        csv, tsv, parquet or jsonl; cells are text as they stand.
+        csv, tsv, xlsx, parquet or jsonl; cells are text as they stand.
     path_column : str
         Column of the files' paths: absolute, or from the folder `images`; from that of the table unless it is given.
     label_column : str

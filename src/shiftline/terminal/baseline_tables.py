@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from shiftline.study import ExperimentManager
 
 BaselineTable = Annotated[
-    Path | None,
-    typer.Option("--baseline-table", metavar="FILE", help="Fit the line on published accuracies: csv, tsv, parquet or jsonl."),
+    Path | None, typer.Option("--baseline-table", metavar="FILE", help="Fit the line on published accuracies (csv, xlsx, ...).")
 ]
 BaselineColumns = Annotated[
     list[str] | None,
