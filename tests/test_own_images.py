@@ -402,12 +402,14 @@ def test_groups_stay_together(labels, groups, seed):
     assert abs(len(found["test"].examples) / len(examples) - 0.3) < 0.1
 
 
-def test_a_pattern_names_files(tmp_path):
+def test_a_pattern_names_files(tmp_path, monkeypatch):
     for name in ("a-09.tar", "a-10.tar", "a-11.tar", "b.tar"):
         (tmp_path / name).touch()
     assert [p.name for p in shards(f"{tmp_path}/a-{{09..11}}.tar")] == ["a-09.tar", "a-10.tar", "a-11.tar"]
     assert [p.name for p in shards(f"{tmp_path}/{{b,a-10}}.tar")] == ["b.tar", "a-10.tar"]
     assert len(shards(f"{tmp_path}/*.tar")) == 4
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert shards("~/a-{09..10}.tar") == [tmp_path / "a-09.tar", tmp_path / "a-10.tar"]
     with pytest.raises(DataError, match=r"there is no file .*c\*"):
         shards(f"{tmp_path}/c*")
 

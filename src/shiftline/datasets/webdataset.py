@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import itertools
 import json
+import os
 import re
 import tarfile
 from collections import Counter
@@ -68,7 +69,7 @@ def webdataset(
 
 
 def shards(pattern: str) -> list[Path]:
-    """Return the files that a pattern names: braces are spelled out, and ``*`` finds what is there.
+    """Return the files that a pattern names: braces are spelled out, ``~`` is the home, and ``*`` finds what is there.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def shards(pattern: str) -> list[Path]:
         One of them is not there.
     """
     found: list[Path] = []
-    for one in _expanded(pattern):
+    for one in _expanded(os.path.expanduser(pattern)):  # noqa: PTH111 - a quoted pattern: no shell has done it.
         there = sorted(glob.glob(one)) if glob.has_magic(one) else [one]  # noqa: PTH207 - patterns may be absolute.
         missing = [file for file in there if not Path(file).is_file()] or ([] if there else [one])
         if missing:
