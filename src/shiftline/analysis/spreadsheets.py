@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 from shiftline.errors import AnalysisError
+
+_LITERAL = re.compile(r'"[^"]*"|\\.')
+"""Characters of a number format that are shown as they are: a percent sign among them does not multiply by 100."""
 
 
 def sheet_rows(path: Path) -> list[list[str]]:
@@ -49,7 +53,7 @@ def _text(path: Path, cell: Any, written: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):
-        if "%" in cell.number_format:
+        if "%" in _LITERAL.sub("", cell.number_format):
             return f"{100 * value:.15g}%"
-        return str(int(value)) if value == int(value) else repr(value)
+        return (str(int(value)) if value == int(value) else repr(value)) + "%" * ("%" in cell.number_format)
     return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else str(value)
